@@ -1,0 +1,100 @@
+# make help says what there is to do. Each goal that runs Python first sees to an environment: the
+# active one (virtualenv, conda, else python3) where it has all that is needed; else .venv, made
+# here from requirements.lock. The active one is never changed.
+
+PROFILE ?= quick
+DATASET ?= toy
+DATA_DIR ?=
+WEIGHTS ?=
+BACKBONE ?=
+RESULTS_DIR ?=
+PYTEST_ARGS ?=
+LAB_ARGS ?=
+PYTHON ?= python3
+
+# Idle OpenMP threads that spin slow down everything else on a small or shared machine.
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_WAIT_POLICY
+# The active environment need not have the package installed; kernels start in notebooks/.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lab env clean lock FORCE
+
+STAMP := .venv/.complete
+
+ifneq ($(filter reproduce test lab env,$(MAKECMDGOALS)),)
+  EXTRAS := $(if $(filter test,$(MAKECMDGOALS)),test)
+  # The active Python, if check_env accepts it (it says why where it does not).
+  RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
+      "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
+        if command -v "$$p" >/dev/null 2>&1; then \
+          "$$p" tools/check_env.py $(EXTRAS) && command -v "$$p"; break; fi; done)
+  ifeq ($(RUN),)
+    RUN := .venv/bin/python
+    READY := $(STAMP)
+    # A stamp is not enough: the Python that .venv was made from may be gone by now.
+    ifneq ($(wildcard $(STAMP)),)
+      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test && echo yes),yes)
+        $(STAMP): FORCE
+      endif
+    endif
+  endif
+endif
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r goal text; do printf '  make %-10s %s\n' "$$goal" "$$text"; done
+	@echo
+	@echo '  Variables of reproduce: PROFILE=smoke|quick|laptop|paper (now $(PROFILE)), DATASET (now $(DATASET)),'
+	@echo '  DATA_DIR, WEIGHTS, BACKBONE, RESULTS_DIR. Of test: PYTEST_ARGS; of lab: LAB_ARGS.'
+	@echo '  PYTHON (now $(PYTHON)): used, or .venv made from it, where no environment is active.'
+
+reproduce: env ## Run all notebooks headless; results go to results/PROFILE
+	"$(RUN)" -m fdhmfe.reproduce \
+		$(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATASET),--dataset "$(DATASET)") \
+		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
+
+test: env ## Lint, check the format, run all tests (what CI runs)
+	"$(RUN)" -m ruff check
+	"$(RUN)" -m ruff format --check
+	"$(RUN)" -m pytest $(PYTEST_ARGS)
+
+lab: env ## Open JupyterLab at notebooks/
+	"$(RUN)" -m jupyterlab $(LAB_ARGS) notebooks
+
+env: $(READY) ## Set up the environment and say which one is used
+	@echo "Environment: $(RUN)"
+
+# Only ignored files, only in these places: never images placed in data/ by hand, nor what is
+# committed or new in results/paper and results/laptop. .venv stays too. Mind the closing slashes:
+# without them git clean also takes ignored folders whose names only begin alike (data/toyota).
+clean: ## Remove generated results, the toy data and caches; keep your data and .venv
+	@git --literal-pathspecs clean -Xdf -- results/ data/toy/ data/toy-*/ data/cache/ \
+		.pytest_cache/ .ruff_cache/
+
+# Pins that still fit stay; LOCK_ARGS=--upgrade renews them all.
+lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
+	@uv=$$(command -v uv || echo .venv/bin/uv); \
+	command -v "$$uv" >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
+	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test $(LOCK_ARGS) \
+		-o requirements.lock pyproject.toml
+
+# The stamp is written last, and each try starts from an empty .venv: make repairs an interrupted one.
+# Only uv itself comes by pip, at the version that the lock was made with. Bytecode is compiled once
+# here, else each notebook's first import of torch may take 20 seconds in place of 5.
+$(STAMP): requirements.lock pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "There is no $(PYTHON). Install Python 3.11 or newer." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fdhmfe needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." \
+		"Name a newer one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Making .venv: this downloads about 3 GB (6 GB on disk) and takes two minutes on a fast line," \
+		"ten or more on a slow one."
+	"$(PYTHON)" -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
+	.venv/bin/uv pip install --python .venv/bin/python --no-deps -e .
+	.venv/bin/python tools/check_env.py test
+	@touch $@
