@@ -1,0 +1,36 @@
+"""Long work shows itself: a bar where somebody watches, a few plain lines where nobody does."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+
+def watched() -> bool:
+    """True in a terminal or a live Jupyter session; papermill and CI get plain lines."""
+    return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ  # set by Jupyter servers
+
+
+def progress(
+    items: Iterable[T], description: str, *, total: int | None = None, lines: int = 4
+) -> Iterator[T]:
+    """Yield `items` under a progress bar, or print about `lines` plain lines along the way.
+
+    `total` is needed when `items` has no length.
+    """
+    total = len(items) if total is None else total
+    if watched():
+        yield from tqdm(items, desc=description, total=total)
+        return
+    started = time.perf_counter()
+    marks = {round(total * (i + 1) / lines) for i in range(lines)}
+    for done, item in enumerate(items, 1):
+        yield item
+        if done in marks:
+            seconds = time.perf_counter() - started
+            print(f"{description}: {done}/{total}, {seconds:.0f} s", flush=True)

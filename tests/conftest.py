@@ -1,0 +1,74 @@
+"""Small real data for the tests: JPEGs of noise around one colour per class."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdhmfe import embedded, experiment
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def save_image(path: Path, seed: int, label: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
+    """Noise round the colour of a class, (width, height) = size; JPEG or PNG by the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([label, seed])
+    colour = np.array([60 + 90 * (label % 3), 60 + 90 * (label // 3 % 3), 120])
+    pixels = np.clip(colour + rng.normal(0, 40, (size[1], size[0], 3)), 0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def write_cub(root: Path, classes: int = 2, per_class: int = 4) -> Path:
+    """A CUB_200_2011 folder: per class, the first half of the images is train."""
+    images = [(c, i) for c in range(classes) for i in range(per_class)]
+    names = [f"{c + 1:03d}.Species_{c + 1}" for c in range(classes)]
+    for c, i in images:
+        save_image(root / "images" / names[c] / f"{names[c]}_{i}.jpg", i, c)
+    lists = {
+        "classes.txt": names,
+        "images.txt": [f"{names[c]}/{names[c]}_{i}.jpg" for c, i in images],
+        "image_class_labels.txt": [c + 1 for c, _ in images],
+        "train_test_split.txt": [int(i < per_class // 2) for _, i in images],
+    }
+    for file, values in lists.items():
+        lines = (f"{number} {value}\n" for number, value in enumerate(values, 1))
+        (root / file).write_text("".join(lines))
+    return root
+
+
+def write_folder(root: Path, classes: int = 3, per_class: int = 8, *, split: bool = True) -> Path:
+    """<root>/{train,test}/class_<c>/<i>.jpg, or without the split folders."""
+    for c in range(classes):
+        for i in range(per_class):
+            half = ("train" if i % 2 else "test") if split else "."
+            save_image(root / half / f"class_{c}" / f"{i}.jpg", i, c)
+    return root
+
+
+@pytest.fixture
+def cub(tmp_path: Path) -> Path:
+    return write_cub(tmp_path / "cub")
+
+
+@pytest.fixture
+def shared_data() -> Callable[[str], str]:
+    """Path of a real data set beside the repository; the test is skipped where there is none."""
+
+    def find(name: str) -> str:
+        if not (SHARED / "data" / name).is_dir():
+            pytest.skip(f"no real photographs at ../shared/data/{name}")
+        return str(SHARED / "data" / name)
+
+    return find
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Feature caches go to a temporary folder instead of data/cache."""
+    for module in (embedded, experiment):
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    return tmp_path / "data" / "cache"

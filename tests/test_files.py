@@ -1,0 +1,133 @@
+"""Files and folders are whole or absent, whatever happens on the way."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from fdhmfe.config import REPOSITORY
+from fdhmfe.files import atomic, build_once, content_hash, file_hash, read_json, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_makes_the_parents_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "a" / "b" / "table.csv"
+    with atomic(target) as partial:
+        partial.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert names(target.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("written", ["", "half"])
+def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path, written):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(KeyError, match="on the way"), atomic(target) as partial:
+        if written:
+            partial.write_text(written)
+        raise KeyError("on the way")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_atomic_writers_do_not_share_a_partial_file(tmp_path):
+    with atomic(tmp_path / "table.csv") as partial:
+        partial.touch()
+        assert str(os.getpid()) in partial.name
+
+
+def test_json_round_trip_and_a_broken_file_is_named(tmp_path):
+    path = tmp_path / "env.json"
+    write_json(path, {"b": [1, 2.5, None], "a": "ö"})
+    assert read_json(path) == {"a": "ö", "b": [1, 2.5, None]}
+    path.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"env\.json is not valid JSON"):
+        read_json(path)
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "env.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == {"a": 1}
+    assert names(tmp_path) == ["env.json"]
+
+
+def test_build_once_builds_once(tmp_path):
+    calls = []
+
+    def build(partial: Path) -> None:
+        calls.append(partial)
+        assert not (tmp_path / "deep" / "cache").exists()
+        (partial / "x").write_text("done")
+
+    for _ in range(2):
+        folder = build_once(tmp_path / "deep" / "cache", build)
+        assert names(folder) == ["x"]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("resume", "expected"), [(False, ["new"]), (True, ["new", "stale"])])
+def test_what_a_killed_build_left_is_wiped_or_handed_over(tmp_path, resume, expected):
+    stale = tmp_path / "cache.partial" / "stale"
+    stale.parent.mkdir()
+    stale.touch()
+    folder = build_once(tmp_path / "cache", lambda p: (p / "new").touch(), resume=resume)
+    assert names(folder) == expected
+    assert not stale.parent.exists()
+
+
+def test_a_build_that_raises_leaves_no_folder_and_can_be_tried_again(tmp_path):
+    def fail(partial: Path) -> None:
+        (partial / "half").touch()
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        build_once(tmp_path / "cache", fail)
+    assert not (tmp_path / "cache").exists()
+    build_once(tmp_path / "cache", lambda p: (p / "whole").touch())
+    assert names(tmp_path / "cache") == ["whole"]
+
+
+def test_processes_that_race_build_once_and_all_get_the_folder(tmp_path):
+    script = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from fdhmfe.files import build_once
+
+        root = Path(sys.argv[1])
+
+        def build(partial):
+            with open(root / "builds.log", "a") as log:
+                log.write("built\\n")
+            time.sleep(0.5)
+            (partial / "x").write_text("whole")
+
+        (root / f"ready-{sys.argv[2]}").touch()
+        while len(list(root.glob("ready-*"))) < 3:
+            time.sleep(0.01)
+        print((build_once(root / "cache", build) / "x").read_text())
+    """)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    racers = [
+        subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, text=True, env=environment)
+        for i in range(3)
+    ]
+    assert [racer.communicate(timeout=60)[0].strip() for racer in racers] == ["whole"] * 3
+    assert (tmp_path / "builds.log").read_text() == "built\n"
+
+
+def test_hashes_follow_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_hash(tmp_path / "a").startswith("ba7816bf8f01cfea")  # FIPS 180-2, example B.1
+    assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+    assert len({content_hash(1), content_hash("1"), content_hash([1]), content_hash(1, None)}) == 4
