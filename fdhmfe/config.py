@@ -1,0 +1,172 @@
+"""One frozen, typed configuration; profiles and variants are small sets of overrides."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BITS = (12, 24, 32, 48)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side."""
+
+    # what to run: the names every notebook uses for its parameters
+    profile: str = "quick"
+    dataset: str = "toy"  # toy | cub200 | leeds_butterfly | folder
+    data_dir: str = ""  # where the images are; the toy set draws its own
+    weights: str = ""  # a weight file for `backbone`; empty: download, or train the embedded one
+    backbone: str = "embedded"  # embedded | a torchvision name | timm/NAME
+    method: str = "fdh-mfe"  # fdh-mfe | orthohash
+    variant: str = "full"  # a name in VARIANTS
+    bits: int = 48
+    seed: int = 0
+    results_dir: str = "results"
+    reuse: bool = True  # take a finished run from disk instead of training again
+
+    # data
+    toy_classes: int = 48
+    toy_train: int = 30  # images per class
+    toy_test: int = 30
+    image_size: int = 128
+    query_split: str = "test"  # test | validation (carved from train, to choose settings on)
+    validation_share: float = 0.2
+    embedded_epochs: int = 16
+    finetune: bool = False  # train the backbone too, instead of reading cached stage features
+    views: int = 4  # cached training views per image: centre, mirror, then random crops
+    grid: int = 8  # stage maps larger than this are average-pooled to it
+    stages: int = 3  # deepest stages used
+
+    # network
+    width: int = 128
+    keep: int = 20  # tokens kept per stage
+    graph_depth: int = 2
+    fusion: bool = True
+    selection: bool = True
+    proxies: str = "maxmin"  # maxmin | random
+    dropout: float = 0.2
+
+    # losses
+    scale: float = 8.0
+    margin: float = 0.2
+    token_weight: float = 1.0
+    balance_weight: float = 0.1
+    decorrelation_weight: float = 0.1
+    background_weight: float = 1.0
+    triplet_weight: float = 0.5
+    triplet_margin: float = 0.25
+    quantisation_weight: float = 0.1
+
+    # schedule
+    epochs: int = 12
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    backbone_learning_rate: float = 1e-4
+    weight_decay: float = 0.05
+
+    @property
+    def output_dir(self) -> Path:
+        """results/<profile>; a relative `results_dir` starts at the repository root."""
+        return resolve(self.results_dir) / self.profile
+
+
+PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "smoke": dict(
+            toy_classes=12, toy_train=10, toy_test=6, embedded_epochs=3, views=2, epochs=3
+        ),
+        "quick": {},
+        "laptop": dict(backbone="mobilenet_v2", image_size=224, grid=7, views=6, epochs=15),
+        "paper": dict(
+            backbone="resnet50",
+            image_size=224,
+            grid=7,
+            finetune=True,
+            epochs=60,
+            learning_rate=1e-3,
+        ),
+    }
+)
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "full": {},
+        "last-stage": dict(stages=1),
+        "no-fusion": dict(fusion=False),
+        "no-selection": dict(selection=False, background_weight=0.0),
+        "no-graph": dict(graph_depth=0),
+        "random-proxies": dict(proxies="random"),
+        "no-uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
+        "no-background": dict(background_weight=0.0),
+        "no-triplet": dict(triplet_weight=0.0),
+        "no-quantisation": dict(quantisation_weight=0.0),
+    }
+)
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "profile": tuple(PROFILES),
+        "dataset": ("toy", "cub200", "leeds_butterfly", "folder"),
+        "method": ("fdh-mfe", "orthohash"),
+        "variant": tuple(VARIANTS),
+        "proxies": ("maxmin", "random"),
+        "query_split": ("test", "validation"),
+    }
+)
+
+POSITIVE = (
+    *("bits", "toy_classes", "toy_train", "toy_test", "image_size", "embedded_epochs", "views"),
+    *("grid", "stages", "width", "keep", "epochs", "batch_size", "learning_rate", "scale"),
+)
+
+
+def load(profile: str = "quick", **overrides: Any) -> Config:
+    """The configuration of a profile, then of a variant, with `overrides` on top.
+
+    Raises ValueError for an unknown name or choice (with the nearest valid one), a value of the
+    wrong type, or a number out of range.
+    """
+    types = {field.name: type(field.default) for field in fields(Config)}
+    for name in overrides:
+        if name not in types:
+            raise ValueError(f"unknown parameter {name!r}{suggest(name, types)}")
+    chosen = {"profile": profile, **overrides}
+    for name, choices in CHOICES.items():
+        if name in chosen and chosen[name] not in choices:
+            raise ValueError(
+                f"{name}={chosen[name]!r} is not known{suggest(chosen[name], choices)}"
+            )
+    checked = {name: check_type(name, value, types[name]) for name, value in chosen.items()}
+    for name in POSITIVE:
+        if name in checked and checked[name] <= 0:
+            raise ValueError(f"{name}={checked[name]} must be positive")
+    variant = VARIANTS[checked.get("variant", "full")]
+    return Config(**{**PROFILES[profile], **variant, **checked})
+
+
+def check_type(name: str, value: Any, expected: type) -> Any:
+    """Return `value` if it has the expected type (an int is a valid float), else ValueError."""
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected:
+        raise ValueError(
+            f"{name}={value!r} must be {expected.__name__}, not {type(value).__name__}"
+        )
+    return value
+
+
+def suggest(name: Any, known: Iterable[str]) -> str:
+    """The tail of an error message: the nearest known name, then all of them."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{hint} Known: {', '.join(names)}"
+
+
+def resolve(path: str) -> Path:
+    """An absolute path; a relative one starts at the repository root, not the working folder."""
+    return REPOSITORY / Path(path).expanduser()
