@@ -1,0 +1,74 @@
+"""The graph network: kept tokens of all levels become nodes that exchange messages.
+
+Letters: B images, N = L * n nodes, D width.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+with warnings.catch_warnings():  # importing torch_geometric trips torch.jit's deprecation notice
+    warnings.simplefilter("ignore", FutureWarning)
+    from torch_geometric.nn import DenseSAGEConv
+
+
+class LearnedAdjacency(nn.Module):
+    """Edge weights from node similarity: A = softmax(Q K^T / sqrt(D)), rows summing to one.
+
+    nodes (B, N, D) -> (B, N, N). Edges run within and across stages, so a long-range dependency
+    between a shallow detail and a deep part is one hop (reconstruction).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        scores = self.query(nodes) @ self.key(nodes).transpose(1, 2)
+        return (scores / nodes.shape[-1] ** 0.5).softmax(-1)
+
+
+class GraphLayer(nn.Module):
+    """One round of messages: x <- x + GELU(SAGE(LN(x), A)); nodes (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.adjacency = LearnedAdjacency(width)
+        self.convolution = DenseSAGEConv(width, width)
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        normed = self.norm(nodes)
+        return nodes + nn.functional.gelu(self.convolution(normed, self.adjacency(normed)))
+
+
+class AttentionReadout(nn.Module):
+    """Nodes (B, N, D) -> one vector (B, D): a weighted mean with learned weights."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        normed = self.norm(nodes)
+        return (self.score(normed).softmax(1) * normed).sum(1)
+
+
+class TokenGraph(nn.Module):
+    """Stage embeddings + `depth` graph layers + attention read-out.
+
+    kept: L tensors (B, n, D) -> image vector (B, D). With depth 0 the nodes never talk.
+    """
+
+    def __init__(self, stages: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.stage_embedding = nn.Parameter(torch.zeros(stages, width))
+        self.layers = nn.Sequential(*(GraphLayer(width) for _ in range(depth)))
+        self.readout = AttentionReadout(width)
+
+    def forward(self, kept: list[Tensor]) -> Tensor:
+        placed = [x + self.stage_embedding[level] for level, x in enumerate(kept)]
+        return self.readout(self.layers(torch.cat(placed, dim=1)))

@@ -1,0 +1,83 @@
+"""The losses, one function each. Letters: B images, K bits, Y classes, S tokens."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fdhmfe.stages import take
+
+
+def proxy_loss(
+    u: Tensor, labels: Tensor, proxies: Tensor, *, scale: float, margin: float
+) -> Tensor:
+    """Cosine-margin softmax to fixed class proxies.
+
+    CE(scale * (cos(u_i, p_c) - margin * [c = y_i]), y_i) for u (B, K), labels (B,),
+    proxies (Y, K) in {-1, +1}. Source: OrthoHash (arXiv 2109.14449), eq. 8.
+    """
+    cosine = F.normalize(u) @ F.normalize(proxies).T  # (B, Y)
+    penalty = margin * F.one_hot(labels, len(proxies))
+    return F.cross_entropy(scale * (cosine - penalty), labels)
+
+
+def balance_loss(u: Tensor) -> Tensor:
+    """Bit balance: mean over bits of (batch mean of tanh u)^2; 0 when each bit is 50/50."""
+    return u.tanh().mean(0).square().mean()
+
+
+def decorrelation_loss(u: Tensor) -> Tensor:
+    """Mean squared correlation between different bits of u (B, K) over the batch."""
+    z = (u - u.mean(0)) / (u.std(0, unbiased=False) + 1e-6)
+    correlation = z.T @ z / len(u)  # (K, K)
+    off_diagonal = correlation - torch.diag(correlation.diagonal())
+    bits = u.shape[1]
+    return off_diagonal.square().sum() / max(1, bits * (bits - 1))
+
+
+def token_loss(logits: list[Tensor], kept_index: list[Tensor], labels: Tensor) -> Tensor:
+    """Cross-entropy of every kept token with its image's label, averaged over stages.
+
+    logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n). Teaches the selector what looks
+    like the class (reconstruction, after PIM, arXiv 2202.03822).
+    """
+    kept = [take(z, index) for z, index in zip(logits, kept_index, strict=True)]
+    parts = [F.cross_entropy(z.flatten(0, 1), labels.repeat_interleave(z.shape[1])) for z in kept]
+    return torch.stack(parts).mean()
+
+
+def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
+    """Push dropped tokens to "no class": mean of (tanh z + 1)^2, averaged over stages.
+
+    logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n), every other token is dropped.
+    0 when nothing is dropped. Source: HERBS (arXiv 2303.06442).
+    """
+    parts = []
+    for z, index in zip(logits, kept_index, strict=True):
+        dropped = torch.ones(z.shape[:2], device=z.device).scatter_(1, index, 0)  # (B, S_l)
+        suppressed = (z.tanh() + 1).square().mean(-1)
+        parts.append((suppressed * dropped).sum() / dropped.sum().clamp(min=1))
+    return torch.stack(parts).mean()
+
+
+def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tensor:
+    """Batch-hard triplets on the relaxed Hamming distance d_ij = (1 - cos(u_i, u_j)) / 2.
+
+    For each anchor: relu(hardest positive - hardest negative + margin), averaged over the anchors
+    that have both. d lies in 0..1, so the margin is a share of the code length.
+    Source: "In Defense of the Triplet Loss" (arXiv 1703.07737), eq. 5.
+    """
+    unit = F.normalize(u)
+    distance = (1 - unit @ unit.T) / 2  # (B, B)
+    same = labels[:, None] == labels[None, :]
+    itself = torch.eye(len(u), dtype=torch.bool, device=u.device)
+    positive, negative = same & ~itself, ~same
+    hardest_positive = distance.masked_fill(~positive, -1).amax(1)
+    hardest_negative = distance.masked_fill(~negative, 2).amin(1)
+    usable = positive.any(1) & negative.any(1)
+    gaps = F.relu(hardest_positive - hardest_negative + margin)
+    return (gaps * usable).sum() / usable.sum().clamp(min=1)
+
+
+def quantisation_loss(u: Tensor) -> Tensor:
+    """1 - cos(u, sign u), averaged over the batch: 0 when all |u_k| of an image are equal."""
+    return (1 - F.cosine_similarity(u, u.detach().sign())).mean()

@@ -1,0 +1,110 @@
+"""Codes, and proxies that keep their distance."""
+
+import numpy as np
+import pytest
+import torch
+
+from fdhmfe.hashing import (
+    HashLayer,
+    binarise,
+    maxmin_proxies,
+    minimum_distance,
+    random_proxies,
+)
+
+SIZES = [(10, 12), (12, 12), (48, 12), (100, 12), (200, 12), (12, 24), (100, 24)]
+SIZES += [(200, 24), (100, 32), (48, 48), (200, 48)]
+
+
+def test_hash_layer_centres_each_bit_in_training():
+    torch.manual_seed(0)
+    layer = HashLayer(6, 4)
+    u = layer(torch.randn(32, 6) + 10)
+    assert u.shape == (32, 4)
+    torch.testing.assert_close(u.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(u.std(0, unbiased=False), torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_hash_layer_codes_do_not_depend_on_the_batch_in_evaluation():
+    torch.manual_seed(0)
+    layer = HashLayer(6, 4)
+    v = torch.randn(32, 6)
+    layer(v)
+    layer.eval()
+    torch.testing.assert_close(layer(v)[:1], layer(v[:1]))
+
+
+def test_binarise_by_hand_and_zero_becomes_plus_one():
+    u = torch.tensor([[-2.0, -1e-30, -0.0, 0.0, 1e-30, 3.0]])
+    before = u.clone()
+    codes = binarise(u)
+    assert codes.tolist() == [[-1, -1, 1, 1, 1, 1]]
+    assert codes.dtype == torch.int8
+    assert torch.equal(u, before)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_binarise_refuses_what_is_not_finite_and_says_where(bad):
+    u = torch.zeros(5, 3)
+    u[3, 1] = bad
+    with pytest.raises(ValueError, match="output 3 is not finite"):
+        binarise(u)
+
+
+def test_minimum_distance_by_hand():
+    codes = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [-1, -1, -1, 1]], np.int8)
+    assert minimum_distance(codes) == 2  # rows 0 and 1 differ in 2 bits, the other pairs in 3
+    assert minimum_distance(np.ones((2, 5), np.int8)) == 0
+
+
+@pytest.mark.parametrize(("classes", "bits"), SIZES)
+def test_maxmin_proxies_are_codes_at_least_as_far_apart_as_random_ones(classes, bits):
+    proxies = maxmin_proxies(classes, bits, seed=0)
+    assert (proxies.shape, proxies.dtype) == ((classes, bits), np.int8)
+    assert set(np.unique(proxies)) == {-1, 1}
+    random = max(minimum_distance(random_proxies(classes, bits, seed)) for seed in range(20))
+    assert minimum_distance(proxies) >= max(1, random)
+
+
+@pytest.mark.parametrize(
+    ("classes", "bits", "least"),
+    # what a linear code with that many words is known to reach, less a little for the search
+    [(200, 12, 2), (48, 12, 4), (200, 24, 7), (200, 32, 11), (200, 48, 18)],
+)
+def test_maxmin_proxies_come_near_the_best_known_codes(classes, bits, least):
+    assert minimum_distance(maxmin_proxies(classes, bits, seed=1)) >= least
+
+
+def test_every_class_gets_its_own_code_at_the_limit():
+    proxies = maxmin_proxies(16, 4, seed=0)
+    assert len(np.unique(proxies, axis=0)) == 16
+    assert (proxies.sum(0) == 0).all()
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(17, 4), (200, 7), (4097, 12)])
+def test_too_few_bits_are_refused(classes, bits):
+    with pytest.raises(ValueError, match=rf"{bits} bits cannot tell {classes} classes apart"):
+        maxmin_proxies(classes, bits, seed=0)
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(48, 12), (100, 24), (200, 12), (200, 48)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_bit_of_maxmin_proxies_splits_the_classes_about_evenly(classes, bits, seed):
+    mean = np.abs(maxmin_proxies(classes, bits, seed).mean(0))
+    assert mean.max() <= 4 / np.sqrt(classes)  # four standard deviations of a fair coin
+    assert mean.max() < 1
+
+
+@pytest.mark.parametrize("draw", [maxmin_proxies, random_proxies])
+def test_proxies_follow_from_the_seed(draw):
+    first = draw(48, 24, 3)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(first, draw(48, 24, 3))
+    assert (first != draw(48, 24, 4)).any()
+
+
+def test_random_proxies_are_fair():
+    proxies = random_proxies(200, 48, 0)
+    assert set(np.unique(proxies)) == {-1, 1}
+    assert abs(proxies.mean()) < 4 / np.sqrt(proxies.size)

@@ -1,0 +1,139 @@
+"""The whole network on random stage tokens."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fdhmfe.config import VARIANTS, Config, load
+from fdhmfe.hashing import maxmin_proxies, random_proxies
+from fdhmfe.methods import build_method
+from fdhmfe.model import FDHMFE
+
+CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+
+
+def settings(**given) -> Config:
+    return load("quick", **{"width": 16, "keep": 3, "bits": 12, "dropout": 0.0, **given})
+
+
+def stages(config: Config, batch: int = 8) -> list[Tensor]:
+    """Random tokens of the deepest `config.stages` stages."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = list(zip(COUNTS, CHANNELS, strict=True))[-config.stages :]
+    return [torch.randn(batch, s, c, generator=generator) for s, c in shapes]
+
+
+def built(config: Config) -> torch.nn.Module:
+    return build_method(config, CHANNELS[-config.stages :], CLASSES).network
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_builds_and_runs(variant):
+    config = settings(variant=variant)
+    inputs = stages(config)
+    before = [x.clone() for x in inputs]
+    output = built(config)(inputs)
+    counts = COUNTS[-config.stages :]
+    assert output.u.shape == (8, 12)
+    assert [z.shape for z in output.token_logits] == [(8, s, CLASSES) for s in counts]
+    kept = [min(config.keep, s) if config.selection else s for s in counts]
+    assert [i.shape for i in output.kept_index] == [(8, n) for n in kept]
+    assert torch.isfinite(output.u).all()
+    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+
+
+def test_orthohash_reads_the_mean_of_the_last_stage_only():
+    config = settings(method="orthohash")
+    network = built(config).eval()
+    inputs = stages(config)
+    output = network(inputs)
+    assert output.u.shape == (8, 12)
+    assert (output.token_logits, output.kept_index) == ([], [])
+    shuffled = [torch.zeros_like(x) for x in inputs[:-1]] + [inputs[-1].flip(1)]
+    torch.testing.assert_close(network(shuffled).u, output.u)
+    torch.testing.assert_close(network.hash(inputs[-1].mean(1)), output.u)
+
+
+def test_without_selection_every_token_reaches_the_code():
+    config = settings(selection=False, fusion=False)
+    inputs = [x.requires_grad_() for x in stages(config)]
+    built(config).eval()(inputs).u.sum().backward()
+    assert all((x.grad.abs().sum(-1) > 0).all() for x in inputs)
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_dropped_tokens_cannot_leak_into_the_code(fusion):
+    config = settings(fusion=fusion)
+    network = built(config).eval()
+    fused = []
+
+    def cut(_module: torch.nn.Module, _inputs: tuple, output: list[Tensor]) -> list[Tensor]:
+        fused.extend(x.detach().requires_grad_() for x in output)
+        return list(fused)
+
+    network.fusion.register_forward_hook(cut)
+    output = network(stages(config))
+    output.u.square().sum().backward()
+    for x, index in zip(fused, output.kept_index, strict=True):
+        kept = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+        assert (x.grad[~kept] == 0).all()
+        assert (x.grad[kept].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_only_fusion_lets_kept_tokens_see_the_dropped_ones(fusion):
+    config = settings(fusion=fusion)
+    inputs = [x.requires_grad_() for x in stages(config)]
+    output = built(config).eval()(inputs)
+    output.u.square().sum().backward()
+    for x, index in zip(inputs, output.kept_index, strict=True):
+        kept = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+        heard = x.grad.abs().sum(-1) > 0
+        assert heard[kept].all()
+        assert heard[~kept].any() == fusion
+
+
+@pytest.mark.parametrize(("name", "draw"), [("maxmin", maxmin_proxies), ("random", random_proxies)])
+def test_proxies_are_fixed_and_stored(name, draw):
+    network = FDHMFE(settings(proxies=name, seed=3), CHANNELS, CLASSES)
+    expected = torch.from_numpy(draw(CLASSES, 12, 3)).float()
+    assert torch.equal(network.proxies, expected)
+    assert "proxies" in network.state_dict()
+    assert "proxies" not in dict(network.named_parameters())
+
+
+def test_codes_do_not_depend_on_the_batch_in_evaluation():
+    config = settings()
+    network, inputs = built(config), stages(config)
+    network(inputs)
+    network.eval()
+    torch.testing.assert_close(network([x[2:3] for x in inputs]).u, network(inputs).u[2:3])
+
+
+@pytest.mark.parametrize("given", [{}, {"variant": "no-graph"}, {"method": "orthohash"}])
+def test_overfits_eight_images(given):
+    config = settings(width=32, keep=4, margin=0.0, **given)
+    method = build_method(config, CHANNELS, CLASSES)
+    inputs = stages(config)
+    optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        total, _ = method.loss(method.network(inputs), LABELS)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(total.item())
+    codes = method.network(inputs).u.sign()
+    nearest = (codes @ method.network.proxies.T).argmax(1)
+    assert nearest.tolist() == LABELS.tolist()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_every_parameter_is_trained():
+    config = settings()
+    method = build_method(config, CHANNELS, CLASSES)
+    total, _ = method.loss(method.network(stages(config)), LABELS)
+    total.backward()
+    idle = [n for n, p in method.network.named_parameters() if p.grad is None]
+    assert idle == []
