@@ -1,0 +1,199 @@
+"""One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fdhmfe import results, train
+from fdhmfe.backbone import StageBackbone, pretrained
+from fdhmfe.cache import StageCache, cached_view, load_views
+from fdhmfe.config import REPOSITORY, Config, resolve
+from fdhmfe.data import Dataset, open_dataset
+from fdhmfe.embedded import embedded_backbone, embedded_weights
+from fdhmfe.files import content_hash, file_hash
+from fdhmfe.hashing import binarise
+from fdhmfe.methods import Method, build_method
+from fdhmfe.model import Output
+
+
+@dataclass(frozen=True)
+class CachedSource:
+    """Stage features from the cache; each training image comes in a view drawn at random."""
+
+    views: list[StageCache]
+
+    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
+        view = rng.integers(len(self.views), size=len(rows))
+        parts = [self.views[v].read(rows[[i]]) for i, v in enumerate(view)]
+        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+
+    def plain_batch(self, rows: np.ndarray) -> list[Tensor]:
+        return self.views[0].read(rows)
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images decoded on demand, for fine-tuning; training images are random crops."""
+
+    dataset: Dataset
+    size: int
+
+    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
+        view = int(rng.integers(2, 2**31))
+        return [load_views(self.dataset, rows, view, self.size)]
+
+    def plain_batch(self, rows: np.ndarray) -> list[Tensor]:
+        return [load_views(self.dataset, rows, 0, self.size)]
+
+
+class FineTuned(nn.Module):
+    """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output."""
+
+    def __init__(self, backbone: StageBackbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("proxies", head.proxies, persistent=False)  # stored with the head
+
+    def forward(self, inputs: list[Tensor]) -> Output:
+        return self.head(self.backbone(inputs[0]))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a run reads: the data, its backbone, and where batches come from."""
+
+    dataset: Dataset
+    backbone: StageBackbone
+    backbone_id: str  # content hash of the weights
+    source: CachedSource | ImageSource
+    channels: list[int]
+
+
+def prepare(config: Config) -> Inputs:
+    """Open the data set, build the backbone, and compute or open its stage features."""
+    dataset = open_dataset(config)
+    backbone, backbone_id = open_backbone(config, dataset)
+    with torch.inference_mode():
+        probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
+    channels = [tokens.shape[-1] for tokens in probe]
+    source = (
+        ImageSource(dataset, config.image_size)
+        if config.finetune
+        else CachedSource(open_views(config, dataset, backbone, backbone_id))
+    )
+    return Inputs(dataset, backbone, backbone_id, source, channels)
+
+
+def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:
+    """The backbone a configuration names, and what identifies its weights."""
+    if config.backbone == "embedded":
+        weights = embedded_weights(dataset, config)
+        return embedded_backbone(weights, config), file_hash(weights)
+    weights = resolve(config.weights) if config.weights else None
+    backbone = pretrained(
+        config.backbone,
+        weights,
+        stages=config.stages,
+        grid=config.grid,
+        size=config.image_size,
+    )
+    return backbone, f"{config.backbone}-{file_hash(weights) if weights else 'published'}"
+
+
+def open_views(
+    config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
+) -> list[StageCache]:
+    """View 0 of every image, and the training views of the training images."""
+    key = content_hash(
+        dataset.images_hash, backbone_id, config.image_size, config.grid, config.stages
+    )
+    folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
+    left_out = "test" if config.query_split == "test" else "unused"
+    training_rows = np.flatnonzero(dataset.table.split != left_out)
+    return [
+        cached_view(
+            folder / f"view-{view}",
+            dataset,
+            training_rows if view else np.arange(len(dataset.table)),
+            view,
+            backbone,
+            config.image_size,
+        )
+        for view in range(config.views)
+    ]
+
+
+def run(config: Config) -> Path:
+    """Train, encode, score and store one run; returns its folder.
+
+    A finished run with the same settings, data, weights and code is returned as it is when
+    `config.reuse` is set. A run that was killed continues from its last checkpoint.
+    """
+    inputs = prepare(config)
+    name = results.run_id(config, inputs.dataset.hash, inputs.backbone_id)
+    folder = config.output_dir / "runs" / name
+    if config.reuse and results.is_finished(folder):
+        print(f"reused {folder.name}", flush=True)
+        return folder
+    started = time.perf_counter()
+    model = build_model(config, inputs)
+    checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
+    history = train_model(model, config, inputs, checkpoint)
+    codes, top1 = encode_splits(model.network, inputs)
+    facts = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
+        "dataset_hash": inputs.dataset.hash,
+        "backbone_id": inputs.backbone_id,
+    }
+    results.write_run(folder, config, history, codes, model.network, top1, facts)
+    checkpoint.unlink()
+    return folder
+
+
+def build_model(config: Config, inputs: Inputs) -> Method:
+    """The untrained method, with its backbone in front when that is fine-tuned."""
+    method = build_method(config, inputs.channels, len(inputs.dataset.classes))
+    if config.finetune:
+        return method._replace(network=FineTuned(inputs.backbone, method.network))
+    return method
+
+
+def train_model(
+    method: Method, config: Config, inputs: Inputs, checkpoint: Path
+) -> list[dict[str, float]]:
+    """Train on the train split; returns the history."""
+    rows = inputs.dataset.rows("train")
+    labels = torch.from_numpy(inputs.dataset.labels(rows))
+    return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+
+
+def encode_splits(model: nn.Module, inputs: Inputs) -> tuple[dict[str, np.ndarray], float]:
+    """Codes of queries and database, and the share of queries nearest to their class's proxy."""
+    query, database = inputs.dataset.rows("test"), inputs.dataset.rows("train")
+    u = train.relaxed_codes(model, inputs.source, query)
+    query_labels = inputs.dataset.labels(query)
+    nearest = nearest_proxy(u, model.get_buffer("proxies"))
+    codes = {
+        "query_codes": binarise(u).numpy(),
+        "query_labels": query_labels,
+        "database_codes": binarise(train.relaxed_codes(model, inputs.source, database)).numpy(),
+        "database_labels": inputs.dataset.labels(database),
+    }
+    return codes, float((nearest == query_labels).mean())
+
+
+def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
+    """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,)."""
+    return (F.normalize(u) @ F.normalize(proxies).T).argmax(1).numpy()
+
+
+def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
+    return inputs.source.plain_batch(rows)[-1].mean(1).numpy()

@@ -1,0 +1,168 @@
+"""Run folders and tidy tables: every published number is a row some run wrote."""
+
+import io
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from fdhmfe.config import REPOSITORY, Config
+from fdhmfe.files import atomic, content_hash, file_hash, read_json, write_json
+from fdhmfe.metrics import mean_average_precision, precision_at_k
+
+COLUMNS = (
+    "run_id",
+    "profile",
+    "dataset",
+    "backbone",
+    "method",
+    "variant",
+    "bits",
+    "seed",
+    "protocol",
+    "database_codes",
+    "metric",
+    "k",
+    "ties",
+    "n_query",
+    "n_database",
+    "value",
+)
+# Settings that say where things are or whether to reuse them, not what is computed
+PLACES = ("data_dir", "weights", "results_dir", "reuse")
+
+# Modules that only show what runs have written
+AFTER_THE_RUN = ("plots.py", "lesson.py", "reproduce.py")
+
+
+def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
+    """A readable name that changes with anything the codes depend on: settings, data, weights."""
+    settings = {k: v for k, v in asdict(config).items() if k not in PLACES}
+    key = content_hash(settings, dataset_hash, backbone_id)[:8]
+    names = (config.dataset, config.method, config.variant)
+    return "-".join([*names, f"{config.bits}bits", f"seed{config.seed}", key])
+
+
+def source_hash() -> str:
+    """Changes with the code of the package, so that a stale run is never reused."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return content_hash([file_hash(path) for path in files if path.name not in AFTER_THE_RUN])
+
+
+def is_finished(folder: Path) -> bool:
+    """True if the run is whole (metrics.csv is written last) and made by today's code."""
+    if not (folder / "metrics.csv").exists():
+        return False
+    return read_json(folder / "env.json")["source_hash"] == source_hash()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, threads and commit: what the numbers were made with."""
+    packages = ("torch", "torchvision", "torch-geometric", "timm", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "commit": git("rev-parse", "HEAD"),
+        "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "source_hash": source_hash(),
+    }
+
+
+def git(*arguments: str) -> str:
+    """Output of a git command in the repository; empty outside of one."""
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def score(codes: Mapping[str, np.ndarray], top1: float) -> list[dict[str, Any]]:
+    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`."""
+    arrays = tuple(codes[name] for name in CODE_ARRAYS)
+    sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
+    rows = [
+        {"metric": "mAP", "k": "all", "ties": t, "value": mean_average_precision(*arrays, ties=t)}
+        for t in ("expected", "index")
+    ]
+    rows += [
+        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": precision_at_k(*arrays, k=k)}
+        for k in (1, 10)
+    ]
+    rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
+    return [{**row, **sizes} for row in rows]
+
+
+CODE_ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
+
+
+def write_run(
+    folder: Path,
+    config: Config,
+    history: list[dict[str, float]],
+    codes: Mapping[str, np.ndarray],
+    model: torch.nn.Module,
+    top1: float,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a whole run folder, each file atomically, metrics.csv last."""
+    write_json(folder / "config.json", asdict(config))
+    write_json(folder / "env.json", {**environment(), **facts})
+    write_csv(folder / "history.csv", pd.DataFrame(history))
+    write_npz(folder / "codes.npz", codes)
+    with atomic(folder / "model.safetensors") as partial:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
+    names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed")
+    common = {name: getattr(config, name) for name in names} | {
+        "run_id": folder.name,
+        "protocol": "all-classes" if config.query_split == "test" else "validation",
+        "database_codes": "network",
+    }
+    rows = [{**common, **row} for row in score(codes, top1)]
+    write_csv(folder / "metrics.csv", pd.DataFrame(rows)[list(COLUMNS)])
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    with atomic(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()  # np.savez would append .npz to the temporary name
+    np.savez_compressed(buffer, **arrays)
+    with atomic(path) as partial:
+        partial.write_bytes(buffer.getvalue())
+
+
+def read_codes(folder: Path) -> dict[str, np.ndarray]:
+    """The four arrays of a run's codes.npz."""
+    with np.load(folder / "codes.npz") as stored:
+        return {name: stored[name] for name in CODE_ARRAYS}
+
+
+def read_runs(output_dir: Path) -> pd.DataFrame:
+    """The metric rows of every finished run below `output_dir`/runs, one long table."""
+    files = sorted(output_dir.glob("runs/*/metrics.csv"))
+    if not files:
+        raise FileNotFoundError(f"no finished run below {output_dir}: run notebook 06_train first")
+    return pd.concat(
+        [pd.read_csv(file, keep_default_na=False) for file in files], ignore_index=True
+    )
+
+
+def write_map_table(output_dir: Path) -> pd.DataFrame:
+    """Collect all runs into tables/map.csv and return the table."""
+    table = read_runs(output_dir)
+    write_csv(output_dir / "tables" / "map.csv", table)
+    return table

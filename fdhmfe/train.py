@@ -1,0 +1,159 @@
+"""Training and encoding: the only place that calls backward."""
+
+import json
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fdhmfe.config import Config
+from fdhmfe.files import atomic
+from fdhmfe.methods import Method
+from fdhmfe.progress import progress, watched
+
+History = list[dict[str, float]]
+
+
+class Source(Protocol):
+    """Where inputs come from: cached stage features, or images for fine-tuning."""
+
+    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]: ...
+
+    def plain_batch(self, rows: np.ndarray) -> list[Tensor]: ...
+
+
+def fit(
+    method: Method,
+    source: Source,
+    rows: np.ndarray,
+    labels: Tensor,
+    config: Config,
+    checkpoint: Path,
+) -> History:
+    """Train `method.network` in place for a fixed number of epochs; returns one row per epoch.
+
+    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is replaced, so a
+    killed run continues from its last whole epoch. Everything random in an epoch follows from
+    (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
+    Raises FloatingPointError when the loss is not finite.
+    """
+    optimiser = make_optimiser(method.network, config)
+    history = load_checkpoint(checkpoint, method.network, optimiser)
+    if history:
+        print(f"resuming after epoch {len(history)} of {config.epochs}", flush=True)
+    for epoch in progress(range(len(history), config.epochs), "epochs", lines=0):
+        torch.manual_seed(config.seed * 100_003 + epoch)
+        rng = np.random.default_rng([config.seed, epoch])
+        order = rng.permutation(len(rows))
+        parts = []
+        slices = batch_slices(len(rows), config.batch_size)
+        for step, batch in enumerate(slices):
+            set_learning_rate(optimiser, (epoch + step / len(slices)) / config.epochs)
+            inputs = source.training_batch(rows[order[batch]], rng)
+            parts.append(train_step(method, inputs, labels[order[batch]], optimiser))
+        history.append({"epoch": epoch + 1} | pd.DataFrame(parts).mean().to_dict())
+        save_checkpoint(checkpoint, method.network, optimiser, history)
+        if not watched():
+            print("  ".join(f"{k} {v:.4g}" for k, v in history[-1].items()), flush=True)
+    return history
+
+
+def train_step(
+    method: Method, inputs: list[Tensor], labels: Tensor, optimiser: torch.optim.Optimizer
+) -> dict[str, float]:
+    """One update of the network; returns the loss and its parts."""
+    method.network.train()
+    total, parts = method.loss(method.network(inputs), labels)
+    values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
+    if not math.isfinite(values["loss"]):
+        raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")
+    optimiser.zero_grad()
+    total.backward()
+    nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)
+    optimiser.step()
+    return values
+
+
+def batch_slices(count: int, size: int) -> list[slice]:
+    """Equal batches; a short last one is left out unless it is the only one (batch norm)."""
+    whole = max(1, count // size)
+    return [slice(i * size, (i + 1) * size) for i in range(whole)]
+
+
+def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW; no decay on biases and norms; a pretrained backbone gets its own learning rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("backbone."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        {
+            "params": parameters,
+            "peak": config.backbone_learning_rate if pretrained else config.learning_rate,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (pretrained, decays), parameters in groups.items()
+    )
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None:
+    """Linear warm-up over the first tenth of training, then a half cosine to zero."""
+    warm = 0.1
+    if progress < warm:
+        factor = (progress + 1e-3) / warm
+    else:
+        factor = (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History
+) -> None:
+    """Model, optimiser state and history in one safetensors file, replaced atomically."""
+    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in state.items()}
+    with atomic(path) as partial:
+        save_file(tensors, partial, metadata={"history": json.dumps(history)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:
+    """Restore what save_checkpoint wrote; an absent or unreadable file means a fresh start."""
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as file:
+            history = json.loads(file.metadata()["history"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        print(f"{path} cannot be read ({error}); starting again", flush=True)
+        return []
+    model.load_state_dict(section(tensors, "model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in section(tensors, "optimiser.").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return history
+
+
+def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+@torch.inference_mode()
+def relaxed_codes(model: nn.Module, source: Source, rows: np.ndarray, batch: int = 128) -> Tensor:
+    """u (M, K) of the given table rows, in evaluation mode, plain view."""
+    model.eval()
+    parts = [
+        model(source.plain_batch(rows[i : i + batch])).u.cpu() for i in range(0, len(rows), batch)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,288 @@
+"""Run folders: what is in them, when they are reused, and the table they make."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import write_folder
+from safetensors.torch import load_file
+
+from fdhmfe import embedded, experiment
+from fdhmfe.config import Config, load
+from fdhmfe.files import read_json, write_json
+from fdhmfe.hashing import binarise
+from fdhmfe.metrics import mean_average_precision, precision_at_k
+from fdhmfe.results import (
+    is_finished,
+    read_codes,
+    read_runs,
+    run_id,
+    score,
+    source_hash,
+    write_csv,
+    write_map_table,
+)
+
+FILES = ["codes.npz", "config.json", "env.json", "history.csv", "metrics.csv", "model.safetensors"]
+PROMISED = {
+    *("dataset", "method", "variant", "bits", "seed", "protocol", "database_codes"),
+    *("metric", "k", "ties", "n_query", "n_database", "value"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with images, and with caches and results to come."""
+    root = tmp_path_factory.mktemp("runs")
+    write_folder(root / "images", classes=3, per_class=10)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (embedded, experiment):
+            patch.setattr(module, "REPOSITORY", root)
+        yield root
+
+
+def settings(place: Path, **given) -> Config:
+    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
+    size = dict(width=8, keep=2, bits=12, dataset="folder")
+    places = dict(data_dir=str(place / "images"), results_dir=str(place / "results"))
+    return load("smoke", **{**small, **size, **places, **given})
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    return experiment.run(settings(place))
+
+
+@pytest.fixture(scope="module")
+def metrics(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "metrics.csv", keep_default_na=False)
+
+
+def test_run_folder_has_every_file_and_nothing_else(place, run):
+    assert sorted(path.name for path in run.iterdir()) == FILES
+    assert run.parent == place / "results" / "smoke" / "runs"
+
+
+def test_config_is_stored_as_it_was(place, run):
+    assert read_json(run / "config.json") == asdict(settings(place))
+
+
+def test_environment_says_what_the_numbers_were_made_with(run):
+    stored = read_json(run / "env.json")
+    assert stored["torch"] == version("torch")
+    assert {"python", "torch", "device", "commit", "modified", "source_hash"} <= set(stored)
+    assert {"seconds", "parameters", "dataset_hash", "backbone_id"} <= set(stored)
+    assert stored["parameters"] > 0
+
+
+def test_history_has_a_row_per_epoch(run):
+    history = pd.read_csv(run / "history.csv")
+    assert history.epoch.tolist() == [1, 2]
+    assert {"loss", "proxy", "background", "triplet"} <= set(history.columns)
+    assert np.isfinite(history.to_numpy()).all()
+
+
+def test_codes_are_as_promised(place, run):
+    with np.load(run / "codes.npz") as stored:
+        assert sorted(stored) == sorted(
+            ["query_codes", "query_labels", "database_codes", "database_labels"]
+        )
+    codes = read_codes(run)
+    for side in ("query", "database"):
+        assert codes[f"{side}_codes"].shape == (15, 12)
+        assert codes[f"{side}_codes"].dtype == np.int8
+        assert set(np.unique(codes[f"{side}_codes"])) <= {-1, 1}
+        assert np.bincount(codes[f"{side}_labels"]).tolist() == [5, 5, 5]
+
+
+def test_metrics_have_the_promised_columns(run, metrics):
+    assert set(metrics.columns) >= PROMISED
+    assert metrics.metric.tolist() == ["mAP", "mAP", "P@1", "P@10", "top1"]
+    assert metrics.ties.tolist() == ["expected", "index", "expected", "expected", ""]
+    assert metrics.k.astype(str).tolist() == ["all", "all", "1", "10", ""]
+    assert metrics.value.between(0, 1).all()
+    constant = {
+        "run_id": run.name,
+        "dataset": "folder",
+        "method": "fdh-mfe",
+        "variant": "full",
+        "bits": 12,
+        "seed": 0,
+        "protocol": "all-classes",
+        "database_codes": "network",
+        "n_query": 15,
+        "n_database": 15,
+    }
+    for column, value in constant.items():
+        assert metrics[column].tolist() == [value] * 5
+
+
+def test_values_are_the_metrics_of_the_stored_codes(run, metrics):
+    codes = read_codes(run)
+    order = ("query_codes", "database_codes", "query_labels", "database_labels")
+    arrays = [codes[name] for name in order]
+    expected = [mean_average_precision(*arrays, ties=ties) for ties in ("expected", "index")]
+    expected += [precision_at_k(*arrays, k=k) for k in (1, 10)]
+    assert metrics.value.tolist()[:4] == pytest.approx(expected, abs=1e-15)
+
+
+def test_stored_model_gives_the_stored_codes_and_top1(place, run, metrics):
+    config = settings(place)
+    inputs = experiment.prepare(config)
+    method = experiment.build_model(config, inputs)
+    method.network.load_state_dict(load_file(run / "model.safetensors"))
+    codes, top1 = experiment.encode_splits(method.network, inputs)
+    for name, stored in read_codes(run).items():
+        np.testing.assert_array_equal(codes[name], stored)
+    assert metrics.value.iat[4] == pytest.approx(top1)
+
+
+def test_database_is_train_and_queries_are_test(place, run):
+    inputs = experiment.prepare(settings(place))
+    network = experiment.build_model(settings(place), inputs).network
+    network.load_state_dict(load_file(run / "model.safetensors"))
+    paths = inputs.dataset.table.path
+    for side, split in (("query", "test"), ("database", "train")):
+        rows = np.flatnonzero(paths.str.startswith(f"{split}/"))
+        u = experiment.train.relaxed_codes(network, inputs.source, rows)
+        np.testing.assert_array_equal(binarise(u).numpy(), read_codes(run)[f"{side}_codes"])
+
+
+def test_nearest_proxy_by_hand():
+    proxies = torch.tensor([[1.0, 1], [-1, 1], [-1, -1]])
+    u = torch.tensor([[0.1, 3.0], [-9, 8], [-1, -5], [0.2, 0.1]])
+    assert experiment.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
+
+
+# Names
+
+
+def test_run_id_reads_well_and_is_stable(place):
+    name = run_id(settings(place), "data", "weights")
+    assert name.startswith("folder-fdh-mfe-full-12bits-seed0-")
+    assert name == run_id(settings(place), "data", "weights")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"bits": 24}, {"seed": 1}, {"variant": "no-graph"}, {"margin": 0.3}, {"epochs": 3}),
+        *({"query_split": "validation"}, {"image_size": 64}, {"method": "orthohash"}),
+    ],
+)
+def test_run_id_changes_with_the_settings(place, given):
+    plain = run_id(settings(place), "data", "weights")
+    assert run_id(settings(place, **given), "data", "weights") != plain
+
+
+def test_run_id_changes_with_data_and_weights_and_not_with_places(place):
+    plain = run_id(settings(place), "data", "weights")
+    assert run_id(settings(place), "other", "weights") != plain
+    assert run_id(settings(place), "data", "other") != plain
+    moved = dict(data_dir="elsewhere", weights="w.pth", results_dir="out", reuse=False)
+    assert run_id(settings(place, **moved), "data", "weights") == plain
+
+
+def test_a_copy_of_the_images_elsewhere_is_the_same_run(place, run, tmp_path):
+    shutil.copytree(place / "images", tmp_path / "copy")
+    again = experiment.run(settings(place, data_dir=str(tmp_path / "copy")))
+    assert again == run
+
+
+# Reuse
+
+
+def stamps(run: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+
+
+def test_a_finished_run_is_reused_and_says_so(place, run, capsys):
+    before = stamps(run)
+    assert experiment.run(settings(place)) == run
+    assert f"reused {run.name}" in capsys.readouterr().out
+    assert stamps(run) == before
+
+
+def test_reuse_off_trains_again_to_the_same_codes(place, run):
+    before, codes = stamps(run), (run / "codes.npz").read_bytes()
+    assert experiment.run(settings(place, reuse=False)) == run
+    assert all(stamps(run)[name] > before[name] for name in FILES)
+    assert (run / "codes.npz").read_bytes() == codes
+
+
+def test_a_run_is_finished_only_with_metrics_made_by_todays_code(run, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    assert is_finished(copy)
+    stored = read_json(copy / "env.json")
+    assert stored["source_hash"] == source_hash()
+    write_json(copy / "env.json", {**stored, "source_hash": "of other code"})
+    assert not is_finished(copy)
+    write_json(copy / "env.json", stored)
+    (copy / "metrics.csv").unlink()
+    assert not is_finished(copy)
+    assert not is_finished(tmp_path / "absent")
+
+
+# Tables
+
+
+def test_table_collects_the_runs(place, run, metrics, tmp_path):
+    other = experiment.run(settings(place, method="orthohash", bits=24, seed=1, epochs=1))
+    table = write_map_table(place / "results" / "smoke")
+    assert set(table.run_id) == {run.name, other.name}
+    assert len(table) == 10
+    stored = pd.read_csv(place / "results" / "smoke" / "tables" / "map.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(stored, table, check_dtype=False)
+    mine = table[table.run_id == run.name].reset_index(drop=True)
+    assert mine.value.tolist() == metrics.value.tolist()
+    chosen = table.query("metric == 'mAP' and ties == 'expected'")
+    assert dict(zip(chosen.method, chosen.bits, strict=True)) == {"fdh-mfe": 12, "orthohash": 24}
+
+
+def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run notebook 06_train first"):
+        read_runs(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "whole")
+    (shutil.copytree(run, tmp_path / "runs" / "half") / "metrics.csv").unlink()
+    assert len(read_runs(tmp_path)) == 5
+
+
+def test_validation_rows_say_so(place):
+    folder = experiment.run(settings(place, query_split="validation", epochs=1))
+    table = pd.read_csv(folder / "metrics.csv")
+    assert set(table.protocol) == {"validation"}
+    assert (table.n_query.iat[0], table.n_database.iat[0]) == (3, 12)
+
+
+def test_score_by_hand():
+    # query +1 +1; database at distances 0, 1, 1: the class of the query first and, half the time,
+    # second or third: AP = (1 + 2/2) / 2 or (1 + 2/3) / 2
+    codes = {
+        "query_codes": np.array([[1, 1]], np.int8),
+        "database_codes": np.array([[1, 1], [1, -1], [-1, 1]] + [[-1, -1]] * 7, np.int8),
+        "query_labels": np.array([0]),
+        "database_labels": np.array([0, 1, 0] + [1] * 7),
+    }
+    values = {(row["metric"], row["ties"]): row["value"] for row in score(codes, top1=0.5)}
+    assert values == pytest.approx(
+        {
+            ("mAP", "expected"): (1 + 5 / 6) / 2,
+            ("mAP", "index"): (1 + 2 / 3) / 2,
+            ("P@1", "expected"): 1.0,
+            ("P@10", "expected"): 0.2,
+            ("top1", ""): 0.5,
+        }
+    )
+
+
+def test_numbers_survive_the_file(tmp_path):
+    table = pd.DataFrame({"value": [1 / 3, 0.1 + 0.2, 1.0], "ties": ["", "index", "best"]})
+    write_csv(tmp_path / "t.csv", table)
+    again = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
