@@ -1,0 +1,165 @@
+"""Figures: a tidy table or arrays in, a matplotlib Figure out. Colours are Okabe and Ito's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fdhmfe.files import atomic
+
+RIGHT, WRONG, QUERY = "#0072B2", "#D55E00", "#000000"  # blue, vermilion: safe for colour-blind eyes
+METHOD_COLOURS = {"fdh-mfe": "#0072B2", "orthohash": "#E69F00"}
+METHOD_MARKERS = {"fdh-mfe": "o", "orthohash": "s"}
+METHOD_NAMES = {"fdh-mfe": "FDH-MFE", "orthohash": "OrthoHash, pooled features"}
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write <stem>.png (200 dpi) and <stem>.svg (text kept as text); returns both paths."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    # A fixed salt and no date make the same figure the same bytes.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fdhmfe"}):
+        for path in paths:
+            kind = path.suffix[1:]
+            metadata = {"Date": None} if kind == "svg" else None
+            with atomic(path) as partial:
+                figure.savefig(
+                    partial, format=kind, dpi=200, bbox_inches="tight", metadata=metadata
+                )
+    return paths
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], titles: Sequence[str], columns: int = 8, side: float = 1.1
+) -> Figure:
+    """Images in rows of `columns`, each under its title; `side` is a tile's width in inches."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns * side, rows * side * 1.2), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, title in zip(axes, images, titles, strict=False):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=7, pad=2)
+    return figure
+
+
+def neighbours(
+    queries: Sequence[Image.Image],
+    hits: Sequence[Sequence[Image.Image]],
+    right: np.ndarray,
+    distances: np.ndarray,
+) -> Figure:
+    """One row per query: the query, then its nearest images with distance in bits.
+
+    right, distances: (Q, k). A hit of the query's class is framed blue and ticked, another class
+    vermilion and crossed, so that colour never speaks alone.
+    """
+    count, k = right.shape
+    figure = Figure(figsize=(1.15 * (k + 1), 1.35 * count), layout="constrained")
+    grid = figure.subplots(count, k + 1, squeeze=False)
+    for row, query in enumerate(queries):
+        frame(grid[row, 0], query, "query", QUERY)
+        for column in range(k):
+            ok = right[row, column]
+            title = f"{'✓' if ok else '✗'} {distances[row, column]} bits"
+            frame(grid[row, column + 1], hits[row][column], title, RIGHT if ok else WRONG)
+    return figure
+
+
+def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
+    """An image with a coloured border and a title of the same colour."""
+    axis.imshow(image)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=8, color=colour, pad=2)
+    for spine in axis.spines.values():
+        spine.set(edgecolor=colour, linewidth=2.5)
+
+
+def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Hash codes as strips of black (-1) and white (+1) cells: codes (M, K), one title each."""
+    figure = Figure(figsize=(7, 0.35 * len(codes) + 0.5), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(codes, cmap="gray", vmin=-1, vmax=1, aspect="auto")
+    axis.set_yticks(range(len(codes)), titles, fontsize=8)
+    axis.set_yticks(np.arange(len(codes) + 1) - 0.5, minor=True)
+    axis.set_xticks(np.arange(codes.shape[1] + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="#999999", linewidth=0.5)
+    axis.tick_params(which="minor", length=0)
+    axis.set_xlabel("bit (white +1, black -1)")
+    return figure
+
+
+def loss_curves(history: pd.DataFrame) -> Figure:
+    """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
+    parts = [column for column in history.columns if column != "epoch"]
+    columns = 4
+    rows = -(-len(parts) // columns)
+    figure = Figure(figsize=(9, 2.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for axis, part in zip(axes, parts, strict=False):
+        axis.plot(history.epoch, history[part], color=RIGHT, marker="o", markersize=3)
+        axis.set_title(part, fontsize=9)
+        axis.set_ylim(bottom=0)
+    for axis in axes[len(parts) :]:
+        axis.axis("off")
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("mean over the epoch", fontsize=9)
+    return figure
+
+
+def map_by_bits(table: pd.DataFrame, title: str) -> Figure:
+    """mAP@all against code length, one line per method; bars span the seeds.
+
+    table: rows of tables/map.csv with metric mAP and one tie rule.
+    """
+    figure = Figure(figsize=(4.5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for method, rows in table.groupby("method"):
+        by_bits = rows.groupby("bits").value.agg(["mean", "min", "max"]) * 100
+        spread = [by_bits["mean"] - by_bits["min"], by_bits["max"] - by_bits["mean"]]
+        axis.errorbar(
+            by_bits.index,
+            by_bits["mean"],
+            yerr=np.array(spread),
+            label=METHOD_NAMES[method],
+            color=METHOD_COLOURS[method],
+            marker=METHOD_MARKERS[method],
+            capsize=3,
+        )
+    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, 100), title=title)
+    axis.set_xticks(sorted(table.bits.unique()))
+    axis.title.set_fontsize(9)
+    axis.legend(frameon=False, fontsize=8)
+    sns.despine(figure)
+    return figure
+
+
+def code_maps(
+    maps: Sequence[np.ndarray], titles: Sequence[str], labels: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Two-dimensional embeddings side by side, the same classes in the same colours and marks.
+
+    maps: arrays (M, 2); labels (M,) indices into `names`. Axes have no unit: t-SNE keeps
+    neighbourhoods, not distances.
+    """
+    figure = Figure(figsize=(3.2 * len(maps) + 1.6, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False).ravel()
+    colours = sns.color_palette("colorblind", 8)
+    marks = "os^DvPX*"
+    for axis, points, title in zip(axes, maps, titles, strict=True):
+        for label, name in enumerate(names):
+            chosen = points[labels == label]
+            style = {"color": colours[label % 8], "marker": marks[label // 8 * 3 % 8]}
+            axis.scatter(*chosen.T, s=12, label=name, linewidths=0, **style)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=9)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right", fontsize=7, frameon=False
+    )
+    return figure

@@ -1,0 +1,80 @@
+"""The notebooks run headless, in order, in the smoke profile; bad parameters stop them early."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from fdhmfe.config import BITS, REPOSITORY
+from fdhmfe.reproduce import ordered_notebooks
+
+pytestmark = pytest.mark.notebooks
+
+
+def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    done = run("fdhmfe.reproduce", "--profile", "smoke", "--results-dir", str(folder))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "smoke"
+
+
+def test_map_table_holds_both_methods_at_every_length(results):
+    table = pd.read_csv(results / "tables" / "map.csv", keep_default_na=False)
+    wanted = table[(table.metric == "mAP") & (table.ties == "expected")]
+    for method in ("fdh-mfe", "orthohash"):
+        assert sorted(wanted[wanted.method == method].bits) == list(BITS)
+    assert table.value.astype(float).between(0, 1).all()
+    assert (table.database_codes == "network").all()
+
+
+def test_every_notebook_is_kept_executed(results):
+    for path in ordered_notebooks():
+        cells = nbformat.read(results / "notebooks" / path.name, as_version=4).cells
+        counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
+        assert all(counts), path.stem
+
+
+def test_every_figure_is_there_as_png_and_svg(results):
+    png = {path.stem for path in (results / "figures").glob("*.png")}
+    svg = {path.stem for path in (results / "figures").glob("*.svg")}
+    assert png == svg
+    for path in ordered_notebooks():
+        assert any(name.startswith(path.stem) for name in png), path.stem
+
+
+def test_second_run_reuses_what_is_there(results):
+    folder = str(results.parent)
+    again = run("fdhmfe.reproduce", "--profile", "smoke", "--results-dir", folder, "--only", "06")
+    assert again.returncode == 0
+    assert "reused toy-fdh-mfe-full-48bits" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(("-p", "bit", "24"), "did you mean 'bits'"), (("-p", "bits", "many"), "bits='many'")],
+)
+def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
+    done = run(
+        *("papermill", "notebooks/06_train.ipynb", str(tmp_path / "out.ipynb"), *wrong),
+        *("-p", "profile", "smoke", "-p", "results_dir", str(tmp_path / "results")),
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / "results").exists()
