@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -86,6 +87,16 @@ def pretrained(
     return StageBackbone(extractor, grid).eval().to(memory_format=torch.channels_last)
 
 
+def frozen(backbone: StageBackbone) -> StageBackbone:
+    """Fold batch norms into the convolutions before them: the same maps, about 1.7 times as fast.
+
+    timm's extractors stay as they are: not all of them can be traced.
+    """
+    if isinstance(backbone.extractor, Values):
+        backbone.extractor = Values(fuse(backbone.extractor.extractor, inplace=True))
+    return backbone.eval().to(memory_format=torch.channels_last)
+
+
 def torchvision_network(name: str, weights: Path | None) -> nn.Module:
     """A torchvision classification network with its weights loaded strictly."""
     names = list_models(module=torchvision.models)
@@ -151,25 +162,30 @@ class Values(nn.Module):
 
 
 def deepest_nodes(network: nn.Module, size: int) -> list[str]:
-    """For each map size, the last block (module at depth 1 or 2) that puts it out."""
-    found: dict[int, str] = {}
+    """For each map size, the module whose output has the most channels; of equals, the last.
+
+    In networks of inverted bottlenecks this finds the expanded maps, which tell fine-grained
+    classes apart better than the narrow ones between the blocks; in a ResNet, its stages.
+    """
+    found: dict[int, tuple[int, str]] = {}  # side -> channels, node
 
     def record(node: str) -> Callable:
         def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
-                _, _, height, width = output.shape
+                _, channels, height, width = output.shape
                 if height == width > 1:
-                    found[height] = node
+                    widest, _ = found.get(height, (0, ""))
+                    if channels >= widest:
+                        found[height] = channels, node
 
         return hook
 
-    modules = [(n, m) for n, m in network.named_modules() if n and n.count(".") <= 1]
-    handles = [module.register_forward_hook(record(node)) for node, module in modules]
+    handles = [m.register_forward_hook(record(node)) for node, m in network.named_modules() if node]
     with torch.inference_mode():
         network.eval()(torch.zeros(1, 3, size, size))
     for handle in handles:
         handle.remove()
-    return [found[side] for side in sorted(found, reverse=True)]
+    return [found[side][1] for side in sorted(found, reverse=True)]
 
 
 def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:

@@ -37,7 +37,7 @@ class Config:
     validation_share: float = 0.2
     embedded_epochs: int = 16
     finetune: bool = False  # train the backbone too, instead of reading cached stage features
-    views: int = 4  # cached training views per image: centre, mirror, then random crops
+    views: int = 4  # cached training views per image: whole, mirrored, then random crops
     grid: int = 8  # stage maps larger than this are average-pooled to it
     stages: int = 3  # deepest stages used
 
@@ -144,6 +144,8 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     for name in POSITIVE:
         if name in checked and checked[name] <= 0:
             raise ValueError(f"{name}={checked[name]} must be positive")
+    if checked.get("views", 2) < 2:
+        raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
     variant = VARIANTS[checked.get("variant", "full")]
     return Config(**{**PROFILES[profile], **variant, **checked})
 

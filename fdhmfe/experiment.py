@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe import results, train
-from fdhmfe.backbone import StageBackbone, pretrained
-from fdhmfe.cache import StageCache, cached_view, load_views
+from fdhmfe import backbone as backbones
+from fdhmfe import cache, results, train
+from fdhmfe.backbone import StageBackbone, frozen, pretrained
+from fdhmfe.cache import PLAIN_VIEWS, StageCache, cached_view, load_views
 from fdhmfe.config import REPOSITORY, Config, resolve
 from fdhmfe.data import Dataset, open_dataset
 from fdhmfe.embedded import embedded_backbone, embedded_weights
@@ -32,8 +33,8 @@ class CachedSource:
         parts = [self.views[v].read(rows[[i]]) for i, v in enumerate(view)]
         return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 
-    def plain_batch(self, rows: np.ndarray) -> list[Tensor]:
-        return self.views[0].read(rows)
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
+        return [self.views[view].read(rows) for view in PLAIN_VIEWS]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class ImageSource:
         view = int(rng.integers(2, 2**31))
         return [load_views(self.dataset, rows, view, self.size)]
 
-    def plain_batch(self, rows: np.ndarray) -> list[Tensor]:
-        return [load_views(self.dataset, rows, 0, self.size)]
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
+        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
 
 
 class FineTuned(nn.Module):
@@ -79,6 +80,8 @@ def prepare(config: Config) -> Inputs:
     """Open the data set, build the backbone, and compute or open its stage features."""
     dataset = open_dataset(config)
     backbone, backbone_id = open_backbone(config, dataset)
+    if not config.finetune:
+        backbone = frozen(backbone)
     with torch.inference_mode():
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
     channels = [tokens.shape[-1] for tokens in probe]
@@ -109,9 +112,11 @@ def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]
 def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
-    """View 0 of every image, and the training views of the training images."""
+    """The plain views of every image, and the other training views of the training images."""
+    source = [file_hash(Path(module.__file__)) for module in (cache, backbones)]
     key = content_hash(
-        dataset.images_hash, backbone_id, config.image_size, config.grid, config.stages
+        *(dataset.images_hash, backbone_id, source),
+        *(config.image_size, config.grid, config.stages),
     )
     folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
     left_out = "test" if config.query_split == "test" else "unused"
@@ -120,7 +125,7 @@ def open_views(
         cached_view(
             folder / f"view-{view}",
             dataset,
-            training_rows if view else np.arange(len(dataset.table)),
+            np.arange(len(dataset.table)) if view in PLAIN_VIEWS else training_rows,
             view,
             backbone,
             config.image_size,
@@ -196,4 +201,5 @@ def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
     """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
-    return inputs.source.plain_batch(rows)[-1].mean(1).numpy()
+    plain = inputs.source.plain_batches(rows)
+    return torch.stack([stages[-1].mean(1) for stages in plain]).mean(0).numpy()

@@ -25,7 +25,7 @@ class Source(Protocol):
 
     def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]: ...
 
-    def plain_batch(self, rows: np.ndarray) -> list[Tensor]: ...
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]: ...
 
 
 def fit(
@@ -151,9 +151,10 @@ def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def relaxed_codes(model: nn.Module, source: Source, rows: np.ndarray, batch: int = 128) -> Tensor:
-    """u (M, K) of the given table rows, in evaluation mode, plain view."""
+    """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views."""
     model.eval()
-    parts = [
-        model(source.plain_batch(rows[i : i + batch])).u.cpu() for i in range(0, len(rows), batch)
-    ]
+    parts = []
+    for first in range(0, len(rows), batch):
+        views = source.plain_batches(rows[first : first + batch])
+        parts.append(torch.stack([model(inputs).u for inputs in views]).mean(0).cpu())
     return torch.cat(parts)

@@ -10,7 +10,14 @@ import torchvision
 from safetensors.torch import save_file
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from fdhmfe.backbone import EmbeddedNet, StageBackbone, deepest_nodes, pretrained, stage_extractor
+from fdhmfe.backbone import (
+    EmbeddedNet,
+    StageBackbone,
+    deepest_nodes,
+    frozen,
+    pretrained,
+    stage_extractor,
+)
 
 SMALL = "shufflenet_v2_x0_5"  # 5 MB of weights
 TIMM = "test_efficientnet"  # 1.4 MB
@@ -48,9 +55,30 @@ def test_deepest_nodes_give_maps_of_decreasing_size(name, images):
     )
 
 
-def test_deepest_nodes_are_the_last_blocks_of_their_size():
-    network = torchvision.models.get_model("resnet18", weights=None)
-    assert deepest_nodes(network, 64)[-4:] == ["layer1", "layer2", "layer3", "layer4"]
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", ["layer1", "layer2", "layer3", "layer4"]),
+        ("resnet50", ["layer1", "layer2", "layer3", "layer4"]),
+        ("mobilenet_v2", ["features.7.conv.0", "features.14.conv.0", "features"]),
+    ],
+)
+def test_deepest_nodes_are_the_widest_of_their_size(name, expected):
+    network = torchvision.models.get_model(name, weights=None)
+    assert deepest_nodes(network, 64)[-len(expected) :] == expected
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_a_frozen_backbone_gives_the_same_maps_without_batch_norms(name, images):
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).train()
+    network(torch.randn(8, 3, 64, 64))  # running statistics other than 0 and 1
+    backbone = StageBackbone(stage_extractor(network.eval(), 3, 64), grid=7)
+    before = backbone(images)
+    folded = frozen(backbone)
+    for one, other in zip(before, folded(images), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
 
 
 def test_deepest_nodes_leave_no_hooks(network):

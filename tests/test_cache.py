@@ -63,13 +63,14 @@ def test_view_1_is_the_mirror_of_view_0(image):
     assert torch.equal(view_image(image, 1, 5, SIZE), view_image(image, 0, 9, SIZE).flip(-1))
 
 
-def test_view_0_is_the_centre_by_hand():
-    # 28 px views of a 64 x 32 image: the short side is already 28 * 8 / 7 = 32 px, so nothing is
-    # resampled, and the crop starts at column (64 - 28) / 2 = 18 and row (32 - 28) / 2 = 2.
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
-    expected = (pixels[2:30, 18:46] / 255 - MEAN) / STD
-    centre = view_image(Image.fromarray(pixels), 0, 0, 28)
-    np.testing.assert_allclose(centre.permute(1, 2, 0), expected, atol=1e-5)
+def test_view_0_is_the_whole_image():
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    plain = view_image(Image.fromarray(pixels), 0, 0, 32)
+    np.testing.assert_allclose(plain.permute(1, 2, 0), (pixels / 255 - MEAN) / STD, atol=1e-5)
+    # Four flat blocks, twice as wide as high: each keeps its corner of the square.
+    blocks = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((64, 128), np.uint8))
+    square = view_image(Image.fromarray(blocks).convert("RGB"), 0, 0, 32)[0] * STD[0] + MEAN[0]
+    assert (square[4::24, 4::24] * 255).round().tolist() == [[0, 80], [160, 240]]
 
 
 @pytest.mark.parametrize("size", [(300, 20), (20, 300), (3, 3), (1, 1)])
@@ -170,7 +171,7 @@ def test_training_views_leave_the_queries_out(own_cache, tmp_path, backbone):
         config = load("quick", query_split=split, **settings)
         dataset = open_dataset(config)
         views = open_views(config, dataset, backbone, "b")
-        assert [len(view.rows) for view in views] == [60, 30, 30]
+        assert [len(view.rows) for view in views] == [60, 60, 30]
         official = ["train" in path for path in dataset.table.path.iloc[views[1].rows]]
         assert all(official)
         folders |= {path.name for path in own_cache.iterdir() if path.is_dir()}
