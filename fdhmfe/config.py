@@ -33,8 +33,9 @@ class Config:
     toy_train: int = 30  # images per class
     toy_test: int = 30
     image_size: int = 128
-    query_split: str = "test"  # test | validation (carved from train, to choose settings on)
-    validation_share: float = 0.2
+    protocol: str = "all-classes"  # all-classes | unseen@unseen | validation (to choose settings)
+    validation_share: float = 0.2  # of each train class
+    unseen_share: float = 0.05  # of the classes, never trained on
     embedded_epochs: int = 16
     finetune: bool = False  # train the backbone too, instead of reading cached stage features
     views: int = 4  # cached training views per image: whole, mirrored, then random crops
@@ -114,7 +115,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "method": ("fdh-mfe", "orthohash"),
         "variant": tuple(VARIANTS),
         "proxies": ("maxmin", "random"),
-        "query_split": ("test", "validation"),
+        "protocol": ("all-classes", "unseen@unseen", "validation"),
     }
 )
 

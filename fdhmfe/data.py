@@ -1,7 +1,8 @@
 """Data sets through one door: every reader returns the same table of images.
 
 A data set is a table with one row per image (columns `COLUMNS`) plus its class names. Split
-`train` is both the training set and the database; split `test` holds the queries.
+`train` is what a network learns from, and the database unless there is a split `database`; split
+`test` holds the queries; `unused` rows are out of reach.
 """
 
 import hashlib
@@ -41,16 +42,21 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked data set. `table` has one row per image and the columns `COLUMNS`."""
+    """A checked data set. `table` has one row per image and the columns `COLUMNS`.
+
+    `learnable` are the rows of the data set's own train split, whatever the protocol makes of them.
+    """
 
     name: str
     root: Path
     classes: tuple[str, ...]
     table: pd.DataFrame
+    learnable: np.ndarray
 
     def rows(self, split: str) -> np.ndarray:
-        """Table positions of one split's images, in table order."""
-        return np.flatnonzero(self.table.split == split)
+        """Table positions of one split's images, in table order; no database of its own: train."""
+        found = np.flatnonzero(self.table.split == split)
+        return self.rows("train") if split == "database" and not len(found) else found
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """Labels 0..Y-1 of the given table rows."""
@@ -78,11 +84,15 @@ def open_dataset(config: Config) -> Dataset:
     """
     name, root, classes, table = READERS[config.dataset](config)
     table["sha256"] = hash_files(root, table.path)
-    dataset = Dataset(name, root, tuple(classes), table[list(COLUMNS)].reset_index(drop=True))
+    table = table[list(COLUMNS)].reset_index(drop=True)
+    learnable = np.flatnonzero(table.split == "train")
+    dataset = Dataset(name, root, tuple(classes), table, learnable)
     check(dataset)
-    if config.query_split == "validation":
+    if config.protocol == "validation":
         dataset = carve_validation(dataset, config)
         check(dataset)
+    if config.protocol == "unseen@unseen":
+        dataset = hold_out_classes(dataset, config)
     return dataset
 
 
@@ -275,6 +285,20 @@ def carve_validation(dataset: Dataset, config: Config) -> Dataset:
     rank = table[train].groupby("label").sha256.rank(method="dense", pct=True)
     table.loc[~train, "split"] = "unused"
     table.loc[rank.index[rank > 1 - config.validation_share], "split"] = "test"
+    return replace(dataset, table=table)
+
+
+def hold_out_classes(dataset: Dataset, config: Config) -> Dataset:
+    """Keep the last classes out of training; queries and database are theirs alone.
+
+    Rows keep their place: unseen classes' train images become the `database`, the other classes'
+    test images `unused`. After DSH_Analysis, which holds out the last 5 % of the classes.
+    """
+    table = dataset.table.copy()
+    count = max(2, round(config.unseen_share * len(dataset.classes)))
+    unseen = table.label >= len(dataset.classes) - count
+    table.loc[unseen & (table.split == "train"), "split"] = "database"
+    table.loc[~unseen & (table.split == "test"), "split"] = "unused"
     return replace(dataset, table=table)
 
 

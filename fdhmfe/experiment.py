@@ -119,13 +119,11 @@ def open_views(
         *(config.image_size, config.grid, config.stages),
     )
     folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
-    left_out = "test" if config.query_split == "test" else "unused"
-    training_rows = np.flatnonzero(dataset.table.split != left_out)
     return [
         cached_view(
             folder / f"view-{view}",
             dataset,
-            np.arange(len(dataset.table)) if view in PLAIN_VIEWS else training_rows,
+            np.arange(len(dataset.table)) if view in PLAIN_VIEWS else dataset.learnable,
             view,
             backbone,
             config.image_size,
@@ -164,7 +162,8 @@ def run(config: Config) -> Path:
 
 def build_model(config: Config, inputs: Inputs) -> Method:
     """The untrained method, with its backbone in front when that is fine-tuned."""
-    method = build_method(config, inputs.channels, len(inputs.dataset.classes))
+    labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
+    method = build_method(config, inputs.channels, labels)
     if config.finetune:
         return method._replace(network=FineTuned(inputs.backbone, method.network))
     return method

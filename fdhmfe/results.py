@@ -126,7 +126,7 @@ def write_run(
     names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed")
     common = {name: getattr(config, name) for name in names} | {
         "run_id": folder.name,
-        "protocol": "all-classes" if config.query_split == "test" else "validation",
+        "protocol": config.protocol,
         "database_codes": "network",
     }
     rows = [{**common, **row} for row in score(codes, top1)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fdhmfe.config import Config
 from fdhmfe.files import atomic
-from fdhmfe.methods import Method
+from fdhmfe.methods import Batch, Method
 from fdhmfe.progress import progress, watched
 
 History = list[dict[str, float]]
@@ -44,7 +44,7 @@ def fit(
     Raises FloatingPointError when the loss is not finite.
     """
     optimiser = make_optimiser(method.network, config)
-    history = load_checkpoint(checkpoint, method.network, optimiser)
+    history = load_checkpoint(checkpoint, method.modules, optimiser)
     if history:
         print(f"resuming after epoch {len(history)} of {config.epochs}", flush=True)
     for epoch in progress(range(len(history), config.epochs), "epochs", lines=0):
@@ -53,23 +53,27 @@ def fit(
         order = rng.permutation(len(rows))
         parts = []
         slices = batch_slices(len(rows), config.batch_size)
-        for step, batch in enumerate(slices):
-            set_learning_rate(optimiser, (epoch + step / len(slices)) / config.epochs)
-            inputs = source.training_batch(rows[order[batch]], rng)
-            parts.append(train_step(method, inputs, labels[order[batch]], optimiser))
+        for step, part in enumerate(slices):
+            done = (epoch + step / len(slices)) / config.epochs
+            set_learning_rate(optimiser, done)
+            index = order[part]
+            inputs = source.training_batch(rows[index], rng)
+            batch = Batch(labels[index], torch.from_numpy(index), done)
+            parts.append(train_step(method, inputs, batch, optimiser))
+        method.criterion.end_epoch()
         history.append({"epoch": epoch + 1} | pd.DataFrame(parts).mean().to_dict())
-        save_checkpoint(checkpoint, method.network, optimiser, history)
+        save_checkpoint(checkpoint, method.modules, optimiser, history)
         if not watched():
             print("  ".join(f"{k} {v:.4g}" for k, v in history[-1].items()), flush=True)
     return history
 
 
 def train_step(
-    method: Method, inputs: list[Tensor], labels: Tensor, optimiser: torch.optim.Optimizer
+    method: Method, inputs: list[Tensor], batch: Batch, optimiser: torch.optim.Optimizer
 ) -> dict[str, float]:
     """One update of the network; returns the loss and its parts."""
     method.network.train()
-    total, parts = method.loss(method.network(inputs), labels)
+    total, parts = method.criterion(method.network(inputs), batch)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
         raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")

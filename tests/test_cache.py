@@ -1,6 +1,7 @@
 """Views of an image, and stage features that are computed once."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_random_crops_are_mirrored_about_half_the_time():
 def test_random_crop_follows_the_content_not_the_position(dataset):
     view = load_views(dataset, np.array([5]), 3, SIZE)
     table = dataset.table.iloc[::-1].reset_index(drop=True)
-    reverse = Dataset(dataset.name, dataset.root, dataset.classes, table)
+    reverse = replace(dataset, table=table)
     again = load_views(reverse, np.array([len(table) - 6]), 3, SIZE)
     assert torch.equal(view, again)
 
@@ -167,8 +168,8 @@ def test_training_views_leave_the_queries_out(own_cache, tmp_path, backbone):
     root = write_folder(tmp_path / "data", per_class=20)
     settings = dict(dataset="folder", data_dir=str(root), image_size=SIZE, grid=4, views=3)
     folders = set()
-    for split in ("test", "validation"):
-        config = load("quick", query_split=split, **settings)
+    for split in ("all-classes", "validation"):
+        config = load("quick", protocol=split, **settings)
         dataset = open_dataset(config)
         views = open_views(config, dataset, backbone, "b")
         assert [len(view.rows) for view in views] == [60, 60, 30]

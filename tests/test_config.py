@@ -37,7 +37,7 @@ def test_unknown_parameter_near_nothing_lists_the_known():
         ("method", "fdhmfe", "fdh-mfe"),
         ("variant", "no_graph", "no-graph"),
         ("proxies", "max-min", "maxmin"),
-        ("query_split", "tests", "test"),
+        ("protocol", "all-clases", "all-classes"),
     ],
 )
 def test_bad_choice_names_the_nearest(name, wrong, nearest):

@@ -331,7 +331,7 @@ def test_every_colour_mode_becomes_rgb(tmp_path, mode):
 
 
 def validation(root: Path, **settings) -> Dataset:
-    return opened("folder", root, query_split="validation", **settings)
+    return opened("folder", root, protocol="validation", **settings)
 
 
 def test_validation_is_carved_from_train_only_and_leaves_the_queries_unused(tmp_path):

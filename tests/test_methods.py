@@ -5,11 +5,11 @@ import torch
 
 from fdhmfe import losses
 from fdhmfe.config import VARIANTS, Config, load
-from fdhmfe.methods import Method, build_method
+from fdhmfe.methods import Batch, Method, build_method
 from fdhmfe.model import FDHMFE, Output, PooledHash
 
-CLASSES = 4
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+BATCH = Batch(LABELS, torch.arange(6), 0.0)
 WEIGHTS = {
     "token": "token_weight",
     "background": "background_weight",
@@ -25,7 +25,7 @@ def settings(**given) -> Config:
 
 
 def built(config: Config) -> tuple[Method, Output]:
-    method = build_method(config, [6] * config.stages, CLASSES)
+    method = build_method(config, [6] * config.stages, LABELS)
     generator = torch.Generator().manual_seed(0)
     tokens = [torch.randn(6, 9, 6, generator=generator) for _ in range(config.stages)]
     return method, method.network(tokens)
@@ -35,7 +35,7 @@ def built(config: Config) -> tuple[Method, Output]:
 def test_total_is_the_weighted_sum_and_a_term_of_weight_zero_is_absent(variant):
     config = settings(variant=variant)
     method, output = built(config)
-    total, parts = method.loss(output, LABELS)
+    total, parts = method.criterion(output, BATCH)
     active = {name for name, weight in WEIGHTS.items() if getattr(config, weight)}
     assert set(parts) == {"proxy"} | active
     expected = parts["proxy"] + sum(getattr(config, WEIGHTS[n]) * parts[n] for n in active)
@@ -46,7 +46,7 @@ def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
     absent = {}
     for variant in VARIANTS:
         method, output = built(settings(variant=variant))
-        absent[variant] = set(WEIGHTS) - set(method.loss(output, LABELS)[1])
+        absent[variant] = set(WEIGHTS) - set(method.criterion(output, BATCH)[1])
     expected = {
         "no-selection": {"background"},
         "no-uniformity": {"balance", "decorrelation"},
@@ -61,7 +61,7 @@ def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
 def test_each_weight_belongs_to_its_own_term(name):
     others = {weight: 0.0 for weight in WEIGHTS.values()}
     method, output = built(settings(**{**others, WEIGHTS[name]: 3.0}))
-    total, parts = method.loss(output, LABELS)
+    total, parts = method.criterion(output, BATCH)
     assert set(parts) == {"proxy", name}
     torch.testing.assert_close(total, parts["proxy"] + 3 * parts[name])
 
@@ -69,7 +69,7 @@ def test_each_weight_belongs_to_its_own_term(name):
 def test_parts_are_the_losses_of_the_output():
     config = settings(scale=5.0, margin=0.1, triplet_margin=0.3)
     method, (u, logits, kept) = built(config)
-    _, parts = method.loss(Output(u, logits, kept), LABELS)
+    _, parts = method.criterion(Output(u, logits, kept), BATCH)
     proxies = method.network.proxies
     expected = {
         "proxy": losses.proxy_loss(u, LABELS, proxies, scale=5.0, margin=0.1),
@@ -87,7 +87,7 @@ def test_orthohash_is_the_proxy_loss_alone():
     config = settings(method="orthohash", variant="full")
     method, output = built(config)
     assert isinstance(method.network, PooledHash)
-    total, parts = method.loss(output, LABELS)
+    total, parts = method.criterion(output, BATCH)
     assert set(parts) == {"proxy"}
     proxies = method.network.proxies
     expected = losses.proxy_loss(output.u, LABELS, proxies, scale=8.0, margin=0.2)
@@ -96,10 +96,10 @@ def test_orthohash_is_the_proxy_loss_alone():
 
 def test_loss_follows_the_proxies_that_a_checkpoint_restores():
     method, output = built(settings())
-    other = build_method(settings(seed=5), [6] * 3, CLASSES)
+    other = build_method(settings(seed=5), [6] * 3, LABELS)
     method.network.load_state_dict(other.network.state_dict())
     expected = losses.proxy_loss(output.u, LABELS, other.network.proxies, scale=8.0, margin=0.2)
-    torch.testing.assert_close(method.loss(output, LABELS)[1]["proxy"], expected)
+    torch.testing.assert_close(method.criterion(output, BATCH)[1]["proxy"], expected)
 
 
 @pytest.mark.parametrize("name", ["fdh-mfe", "orthohash"])
@@ -107,11 +107,11 @@ def test_a_network_follows_from_the_seed(name):
     states = []
     for seed, noise in ((1, 0), (1, 9), (2, 0)):
         torch.manual_seed(noise)
-        network = build_method(settings(method=name, seed=seed), [6] * 3, CLASSES).network
+        network = build_method(settings(method=name, seed=seed), [6] * 3, LABELS).network
         states.append(network.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
 
 
 def test_method_names_choose_the_network():
-    assert isinstance(build_method(settings(), [6] * 3, CLASSES).network, FDHMFE)
+    assert isinstance(build_method(settings(), [6] * 3, LABELS).network, FDHMFE)

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from fdhmfe.config import VARIANTS, Config, load
 from fdhmfe.hashing import maxmin_proxies, random_proxies
-from fdhmfe.methods import build_method
+from fdhmfe.methods import Batch, build_method
 from fdhmfe.model import FDHMFE
 
 CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+BATCH = Batch(LABELS, torch.arange(8), 0.0)
 
 
 def settings(**given) -> Config:
@@ -25,7 +26,7 @@ def stages(config: Config, batch: int = 8) -> list[Tensor]:
 
 
 def built(config: Config) -> torch.nn.Module:
-    return build_method(config, CHANNELS[-config.stages :], CLASSES).network
+    return build_method(config, CHANNELS[-config.stages :], LABELS).network
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -114,12 +115,12 @@ def test_codes_do_not_depend_on_the_batch_in_evaluation():
 @pytest.mark.parametrize("given", [{}, {"variant": "no-graph"}, {"method": "orthohash"}])
 def test_overfits_eight_images(given):
     config = settings(width=32, keep=4, margin=0.0, **given)
-    method = build_method(config, CHANNELS, CLASSES)
+    method = build_method(config, CHANNELS, LABELS)
     inputs = stages(config)
     optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
-        total, _ = method.loss(method.network(inputs), LABELS)
+        total, _ = method.criterion(method.network(inputs), BATCH)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -132,8 +133,8 @@ def test_overfits_eight_images(given):
 
 def test_every_parameter_is_trained():
     config = settings()
-    method = build_method(config, CHANNELS, CLASSES)
-    total, _ = method.loss(method.network(stages(config)), LABELS)
+    method = build_method(config, CHANNELS, LABELS)
+    total, _ = method.criterion(method.network(stages(config)), BATCH)
     total.backward()
     idle = [n for n, p in method.network.named_parameters() if p.grad is None]
     assert idle == []

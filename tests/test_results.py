@@ -173,7 +173,7 @@ def test_run_id_reads_well_and_is_stable(place):
     "given",
     [
         *({"bits": 24}, {"seed": 1}, {"variant": "no-graph"}, {"margin": 0.3}, {"epochs": 3}),
-        *({"query_split": "validation"}, {"image_size": 64}, {"method": "orthohash"}),
+        *({"protocol": "validation"}, {"image_size": 64}, {"method": "orthohash"}),
     ],
 )
 def test_run_id_changes_with_the_settings(place, given):
@@ -254,7 +254,7 @@ def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_
 
 
 def test_validation_rows_say_so(place):
-    folder = experiment.run(settings(place, query_split="validation", epochs=1))
+    folder = experiment.run(settings(place, protocol="validation", epochs=1))
     table = pd.read_csv(folder / "metrics.csv")
     assert set(table.protocol) == {"validation"}
     assert (table.n_query.iat[0], table.n_database.iat[0]) == (3, 12)

@@ -57,7 +57,7 @@ def source(bad: float = 0.0) -> CachedSource:
 def fitted(
     checkpoint: Path, config: Config, inputs: CachedSource | None = None
 ) -> tuple[Method, list[dict[str, float]]]:
-    method = build_method(config, CHANNELS, 4)
+    method = build_method(config, CHANNELS, LABELS)
     history = fit(method, inputs or source(), ROWS, LABELS, config, checkpoint)
     return method, history
 
@@ -151,20 +151,22 @@ def test_a_loss_that_is_not_finite_raises(tmp_path, bad):
 def test_checkpoint_round_trip(tmp_path):
     method, history = fitted(tmp_path / "c", settings())
     optimiser = make_optimiser(method.network, settings())
-    restored = load_checkpoint(tmp_path / "c", method.network, optimiser)
+    restored = load_checkpoint(tmp_path / "c", method.modules, optimiser)
     assert restored == history
-    other = build_method(settings(seed=9), CHANNELS, 4).network
-    fresh = make_optimiser(other, settings())
-    save_checkpoint(tmp_path / "copy", method.network, optimiser, history)
-    assert load_checkpoint(tmp_path / "copy", other, fresh) == history
-    for a, b in zip(other.state_dict().values(), method.network.state_dict().values(), strict=True):
+    other = build_method(settings(seed=9), CHANNELS, LABELS)
+    fresh = make_optimiser(other.network, settings())
+    save_checkpoint(tmp_path / "copy", method.modules, optimiser, history)
+    assert load_checkpoint(tmp_path / "copy", other.modules, fresh) == history
+    for a, b in zip(
+        other.network.state_dict().values(), method.network.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b)
     states = [o.state_dict()["state"] for o in (fresh, optimiser)]
     assert states[0].keys() == states[1].keys()
     assert all(
         torch.equal(states[0][i][k], states[1][i][k]) for i in states[0] for k in states[0][i]
     )
-    assert load_checkpoint(tmp_path / "absent", other, fresh) == []
+    assert load_checkpoint(tmp_path / "absent", other.modules, fresh) == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_optimiser_decays_matrices_only_and_treats_the_backbone_apart():
 
 
 def test_encoding_does_not_depend_on_the_batch_and_leaves_the_network_as_it_is():
-    network = build_method(settings(dropout=0.5), CHANNELS, 4).network
+    network = build_method(settings(dropout=0.5), CHANNELS, LABELS).network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     whole = relaxed_codes(network, source(), ROWS)
     parts = relaxed_codes(network, source(), ROWS, batch=7)
