@@ -173,7 +173,7 @@ def test_training_views_leave_the_queries_out(own_cache, tmp_path, backbone):
         dataset = open_dataset(config)
         views = open_views(config, dataset, backbone, "b")
         assert [len(view.rows) for view in views] == [60, 60, 30]
-        official = ["train" in path for path in dataset.table.path.iloc[views[1].rows]]
+        official = ["train" in path for path in dataset.table.path.iloc[views[2].rows]]
         assert all(official)
         folders |= {path.name for path in own_cache.iterdir() if path.is_dir()}
     assert len(folders) == 1  # choosing settings on a validation split costs no new features
