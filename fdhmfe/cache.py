@@ -34,10 +34,10 @@ class StageCache:
     rows: np.ndarray  # (M,)
     stages: list[np.ndarray]  # L arrays (M, S_l, C_l) float16, memory-mapped
 
-    def read(self, rows: np.ndarray) -> list[Tensor]:
-        """Tokens of the given table rows: L float32 tensors (B, S_l, C_l)."""
+    def read(self, rows: np.ndarray, deepest: int) -> list[Tensor]:
+        """Tokens of the given table rows, `deepest` L stages: float32 tensors (B, S_l, C_l)."""
         index = np.searchsorted(self.rows, rows)
-        return [torch.from_numpy(stage[index]).float() for stage in self.stages]
+        return [torch.from_numpy(stage[index]).float() for stage in self.stages[-deepest:]]
 
 
 def view_image(image: Image.Image, view: int, seed: int, size: int) -> Tensor:

@@ -50,11 +50,14 @@ class Config:
     selection: bool = True
     proxies: str = "maxmin"  # maxmin | random
     dropout: float = 0.2
+    proxy_readout: bool = True  # add the class posterior, spoken in proxies, to the code
 
     # losses
     scale: float = 8.0
     margin: float = 0.2
     token_weight: float = 1.0
+    class_weight: float = 1.0
+    label_smoothing: float = 0.1  # of the class term
     balance_weight: float = 0.1
     decorrelation_weight: float = 0.1
     background_weight: float = 1.0
@@ -67,7 +70,12 @@ class Config:
     batch_size: int = 32
     learning_rate: float = 4e-3
     backbone_learning_rate: float = 1e-4
-    weight_decay: float = 0.05
+    weight_decay: float = 0.3
+
+    @property
+    def cached_stages(self) -> int:
+        """Stage maps in the feature cache, shared by variants that use fewer of them."""
+        return max(3, self.stages)
 
     @property
     def output_dir(self) -> Path:
@@ -93,19 +101,35 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+# What switches each part off. The ablation has a row per part: without it, and with it alone.
+OFF: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "full": {},
-        "last-stage": dict(stages=1),
-        "no-fusion": dict(fusion=False),
-        "no-selection": dict(selection=False, background_weight=0.0),
-        "no-graph": dict(graph_depth=0),
-        "random-proxies": dict(proxies="random"),
-        "no-uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
-        "no-background": dict(background_weight=0.0),
-        "no-triplet": dict(triplet_weight=0.0),
-        "no-quantisation": dict(quantisation_weight=0.0),
+        "stages": dict(stages=1),
+        "fusion": dict(fusion=False),
+        "selection": dict(selection=False),
+        "graph": dict(graph_depth=0),
+        "maxmin": dict(proxies="random"),
+        "readout": dict(proxy_readout=False),
+        "uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
+        "background": dict(background_weight=0.0),
+        "triplet": dict(triplet_weight=0.0),
+        "quantisation": dict(quantisation_weight=0.0),
     }
+)
+PLAIN: Mapping[str, Any] = MappingProxyType({k: v for off in OFF.values() for k, v in off.items()})
+NEEDS = MappingProxyType({"fusion": ("stages",), "background": ("selection",)})  # no effect alone
+
+
+def only(part: str) -> dict[str, Any]:
+    """What switches off every part but one, and those without which it has no effect."""
+    kept = {key for name in (part, *NEEDS.get(part, ())) for key in OFF[name]}
+    return {key: value for key, value in PLAIN.items() if key not in kept}
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"full": {}, "plain": PLAIN}
+    | {f"no-{part}": off for part, off in OFF.items()}
+    | {f"only-{part}": only(part) for part in OFF}
 )
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -36,7 +36,7 @@ def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
     state = load_file(weights)
     network = EmbeddedNet(outputs=len(state["classifier.bias"]))
     network.load_state_dict(state)
-    extractor = stage_extractor(network, config.stages, config.image_size)
+    extractor = stage_extractor(network, config.cached_stages, config.image_size)
     backbone = StageBackbone(extractor, config.grid).eval()
     return backbone.to(memory_format=torch.channels_last)
 

@@ -24,17 +24,18 @@ from fdhmfe.model import Output
 
 @dataclass(frozen=True)
 class CachedSource:
-    """Stage features from the cache; each training image comes in a view drawn at random."""
+    """The deepest `stages` maps from the cache; training images come in views drawn at random."""
 
     views: list[StageCache]
+    stages: int
 
     def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
         view = rng.integers(len(self.views), size=len(rows))
-        parts = [self.views[v].read(rows[[i]]) for i, v in enumerate(view)]
+        parts = [self.views[v].read(rows[[i]], self.stages) for i, v in enumerate(view)]
         return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [self.views[view].read(rows) for view in PLAIN_VIEWS]
+        return [self.views[view].read(rows, self.stages) for view in PLAIN_VIEWS]
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ class ImageSource:
 class FineTuned(nn.Module):
     """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output."""
 
-    def __init__(self, backbone: StageBackbone, head: nn.Module) -> None:
+    def __init__(self, backbone: StageBackbone, head: nn.Module, stages: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.stages = stages
         self.register_buffer("proxies", head.proxies, persistent=False)  # stored with the head
 
     def forward(self, inputs: list[Tensor]) -> Output:
-        return self.head(self.backbone(inputs[0]))
+        return self.head(self.backbone(inputs[0])[-self.stages :])
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,11 @@ def prepare(config: Config) -> Inputs:
         backbone = frozen(backbone)
     with torch.inference_mode():
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
-    channels = [tokens.shape[-1] for tokens in probe]
+    channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
     source = (
         ImageSource(dataset, config.image_size)
         if config.finetune
-        else CachedSource(open_views(config, dataset, backbone, backbone_id))
+        else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
     )
     return Inputs(dataset, backbone, backbone_id, source, channels)
 
@@ -102,7 +104,7 @@ def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]
     backbone = pretrained(
         config.backbone,
         weights,
-        stages=config.stages,
+        stages=config.cached_stages,
         grid=config.grid,
         size=config.image_size,
     )
@@ -116,7 +118,7 @@ def open_views(
     source = [file_hash(Path(module.__file__)) for module in (cache, backbones)]
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
-        *(config.image_size, config.grid, config.stages),
+        *(config.image_size, config.grid, config.cached_stages),
     )
     folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
     return [
@@ -165,7 +167,7 @@ def build_model(config: Config, inputs: Inputs) -> Method:
     labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
     method = build_method(config, inputs.channels, labels)
     if config.finetune:
-        return method._replace(network=FineTuned(inputs.backbone, method.network))
+        return method._replace(network=FineTuned(inputs.backbone, method.network, config.stages))
     return method
 
 

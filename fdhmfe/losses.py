@@ -59,6 +59,15 @@ def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
     return torch.stack(parts).mean()
 
 
+def class_loss(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
+    """Cross-entropy of the image's class logits (B, Y) with smoothed labels (B,).
+
+    The target is (1 - s) * onehot + s / Y: overconfident logits would make the proxy read-out as
+    hard as a class number (arXiv 1512.00567, section 7).
+    """
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
 def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tensor:
     """Batch-hard triplets on the relaxed Hamming distance d_ij = (1 - cos(u_i, u_j)) / 2.
 

@@ -86,13 +86,17 @@ class FDHMFELoss(Criterion):
         self.config = config
 
     def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        (u, logits, kept), labels, c = output, batch.labels, self.config
+        (u, logits, kept, class_logits), labels, c = output, batch.labels, self.config
         terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "proxy": (
                 1.0,
                 lambda: losses.proxy_loss(u, labels, self.proxies, scale=c.scale, margin=c.margin),
             ),
             "token": (c.token_weight, lambda: losses.token_loss(logits, kept, labels)),
+            "class": (
+                c.class_weight if c.proxy_readout else 0.0,
+                lambda: losses.class_loss(class_logits, labels, smoothing=c.label_smoothing),
+            ),
             "background": (c.background_weight, lambda: losses.background_loss(logits, kept)),
             "triplet": (
                 c.triplet_weight,

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from fdhmfe.config import Config
 from fdhmfe.graph import TokenGraph
 from fdhmfe.hashing import HashLayer, maxmin_proxies, random_proxies
-from fdhmfe.stages import Fusion, Selector
+from fdhmfe.stages import Fusion, Selector, take
+
+RAW_SCALE = 0.3  # of features before fusion: there are many more of them than of fused ones
 
 
 class Output(NamedTuple):
@@ -17,13 +19,48 @@ class Output(NamedTuple):
     u: Tensor  # (B, K) relaxed code; its sign is the hash code
     token_logits: list[Tensor]  # (B, S_l, Y)
     kept_index: list[Tensor]  # (B, n)
+    class_logits: Tensor | None = None  # (B, Y) of the whole image, where the network has them
+
+
+class KeptMean(nn.Module):
+    """Mean of each stage's kept tokens before fusion, batch-normalised: -> (B, sum of C_l)."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm1d(count) for count in channels)
+
+    def forward(self, stages: list[Tensor], kept_index: list[Tensor]) -> Tensor:
+        means = [take(x, index).mean(1) for x, index in zip(stages, kept_index, strict=True)]
+        return torch.cat([norm(x) for norm, x in zip(self.norms, means, strict=True)], dim=1)
+
+
+class ProxyReadout(nn.Module):
+    """Class logits, spoken in proxies: sum over classes of p(c) * proxy_c, scaled.
+
+    v (B, V), votes (B, Y) of the kept tokens, proxies (Y, K) -> logits W v + votes (B, Y) and
+    their code (B, K), where p = softmax(t * logits); t and the scale are learned. An image that
+    may be one of several classes lands between their proxies and keeps the bits they share
+    (reconstruction; the abstract names only the proxies).
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(width, classes)
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, v: Tensor, votes: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.classifier(v) + votes
+        posterior = (self.log_temperature.exp() * logits).softmax(1)
+        return logits, self.scale * posterior @ proxies
 
 
 class FDHMFE(nn.Module):
     """Fusion -> selection -> graph -> hash layer, with one fixed proxy per class.
 
-    Input: L stage maps as tokens (B, S_l, C_l). Only kept tokens reach the image vector: through
-    the graph, and as the plain mean of the deepest stage's (reconstruction).
+    Input: L stage maps as tokens (B, S_l, C_l). Only kept tokens reach the image vector v: through
+    the graph, as the mean of the deepest stage's, and as the means before fusion. The code is
+    u = BN(W v), plus the proxy read-out of the class logits (reconstruction).
     """
 
     def __init__(self, config: Config, channels: list[int], classes: int) -> None:
@@ -35,17 +72,25 @@ class FDHMFE(nn.Module):
         self.graph = TokenGraph(stages, width, config.graph_depth)
         self.dropout = nn.Dropout(config.dropout)
         self.deep_norm = nn.LayerNorm(width)
-        self.hash = HashLayer(2 * width, config.bits)
+        self.kept_mean = KeptMean(channels)
+        size = 2 * width + sum(channels)
+        self.hash = HashLayer(size, config.bits)
+        self.readout = ProxyReadout(size, classes) if config.proxy_readout else None
         draw = maxmin_proxies if config.proxies == "maxmin" else random_proxies
         proxies = torch.from_numpy(draw(classes, config.bits, config.seed)).float()
         self.register_buffer("proxies", proxies)  # (Y, K)
 
     def forward(self, stages: list[Tensor]) -> Output:
-        selection = self.selector(self.fusion(stages))
-        deep = self.deep_norm(selection.kept[-1].mean(1))  # (B, D)
-        v = torch.cat([self.graph(selection.kept), deep], dim=1)  # (B, 2D)
-        u = self.hash(self.dropout(v))  # (B, K)
-        return Output(u, selection.logits, selection.kept_index)
+        kept, kept_index, token_logits = self.selector(self.fusion(stages))
+        deep = self.deep_norm(kept[-1].mean(1))  # (B, D)
+        plain = RAW_SCALE * self.kept_mean(stages, kept_index)  # (B, sum of C_l)
+        v = self.dropout(torch.cat([self.graph(kept), deep, plain], dim=1))
+        u = self.hash(v)  # (B, K)
+        if self.readout is None:
+            return Output(u, token_logits, kept_index)
+        means = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
+        class_logits, spoken = self.readout(v, torch.stack(means).sum(0), self.proxies)
+        return Output(u + spoken, token_logits, kept_index, class_logits)
 
 
 class PooledHash(nn.Module):

@@ -105,7 +105,7 @@ def test_cached_features_are_the_backbones_own(dataset, backbone, tmp_path, view
     assert len(rows) % BATCH
     features = cached_view(tmp_path / "view", dataset, rows, view, backbone, SIZE)
     asked = rows[[17, 0, 38, 17]]  # any order, with repeats
-    read = features.read(asked)
+    read = features.read(asked, 3)
     assert [t.shape for t in read] == [(4, 16, 32), (4, 16, 64), (4, 4, 128)]
     assert {t.dtype for t in read} == {torch.float32}
     for stored, expected in zip(read, direct(dataset, asked, view, backbone), strict=True):
@@ -114,9 +114,9 @@ def test_cached_features_are_the_backbones_own(dataset, backbone, tmp_path, view
 
 def test_a_finished_cache_is_read_without_the_images(dataset, backbone, tmp_path):
     rows = np.arange(10)
-    first = cached_view(tmp_path / "view", dataset, rows, 0, backbone, SIZE).read(rows)
+    first = cached_view(tmp_path / "view", dataset, rows, 0, backbone, SIZE).read(rows, 3)
     shutil.rmtree(dataset.root)
-    again = cached_view(tmp_path / "view", dataset, rows, 0, backbone, SIZE).read(rows)
+    again = cached_view(tmp_path / "view", dataset, rows, 0, backbone, SIZE).read(rows, 3)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
@@ -161,7 +161,7 @@ def test_the_same_images_in_another_split_are_not_confused(tmp_path, backbone):
         rows = dataset.rows("train")
         assert features.rows.tolist() == rows.tolist()
         expected = direct(dataset, rows, 1, backbone)[-1]
-        torch.testing.assert_close(features.read(rows)[-1], expected, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(features.read(rows, 3)[-1], expected, rtol=2e-3, atol=2e-3)
 
 
 def test_training_views_leave_the_queries_out(own_cache, tmp_path, backbone):

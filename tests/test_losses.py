@@ -14,6 +14,7 @@ from fdhmfe.losses import (
     background_loss,
     balance_loss,
     batch_hard_triplet_loss,
+    class_loss,
     decorrelation_loss,
     proxy_loss,
     quantisation_loss,
@@ -271,6 +272,15 @@ def triplet_loop(angles: list[float], labels: list[int], margin: float) -> float
 
 def triplet(u: Tensor, labels: list[int], margin: float = 0.25) -> Tensor:
     return batch_hard_triplet_loss(u, torch.tensor(labels), margin=margin)
+
+
+def test_class_loss_by_hand():
+    # Two classes, p = (3/4, 1/4); smoothing 0.2 makes the target (0.9, 0.1).
+    logits = torch.tensor([[math.log(3.0), 0.0]])
+    expected = -(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4))
+    value = class_loss(logits, torch.tensor([0]), smoothing=0.2)
+    assert value.item() == pytest.approx(expected)
+    assert class_loss(logits, torch.tensor([1]), smoothing=0.0).item() == pytest.approx(math.log(4))
 
 
 def test_triplet_loss_by_hand():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fdhmfe import losses
-from fdhmfe.config import VARIANTS, Config, load
+from fdhmfe.config import OFF, VARIANTS, Config, load
 from fdhmfe.methods import Batch, Method, build_method
 from fdhmfe.model import FDHMFE, Output, PooledHash
 
@@ -12,6 +12,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BATCH = Batch(LABELS, torch.arange(6), 0.0)
 WEIGHTS = {
     "token": "token_weight",
+    "class": "class_weight",
     "background": "background_weight",
     "triplet": "triplet_weight",
     "balance": "balance_weight",
@@ -37,6 +38,7 @@ def test_total_is_the_weighted_sum_and_a_term_of_weight_zero_is_absent(variant):
     method, output = built(config)
     total, parts = method.criterion(output, BATCH)
     active = {name for name, weight in WEIGHTS.items() if getattr(config, weight)}
+    active -= {"class"} - ({"class"} if config.proxy_readout else set())
     assert set(parts) == {"proxy"} | active
     expected = parts["proxy"] + sum(getattr(config, WEIGHTS[n]) * parts[n] for n in active)
     torch.testing.assert_close(total, expected)
@@ -47,14 +49,16 @@ def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
     for variant in VARIANTS:
         method, output = built(settings(variant=variant))
         absent[variant] = set(WEIGHTS) - set(method.criterion(output, BATCH)[1])
-    expected = {
-        "no-selection": {"background"},
-        "no-uniformity": {"balance", "decorrelation"},
-        "no-background": {"background"},
-        "no-triplet": {"triplet"},
-        "no-quantisation": {"quantisation"},
+    terms = {
+        "uniformity": {"balance", "decorrelation"},
+        "readout": {"class"},
+        **{name: {name} for name in ("background", "triplet", "quantisation")},
     }
-    assert absent == {variant: expected.get(variant, set()) for variant in VARIANTS}
+    every = set().union(*terms.values())
+    for part in OFF:
+        assert absent[f"no-{part}"] == terms.get(part, set())
+        assert absent[f"only-{part}"] == every - terms.get(part, set())
+    assert (absent["full"], absent["plain"]) == (set(), every)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -68,12 +72,14 @@ def test_each_weight_belongs_to_its_own_term(name):
 
 def test_parts_are_the_losses_of_the_output():
     config = settings(scale=5.0, margin=0.1, triplet_margin=0.3)
-    method, (u, logits, kept) = built(config)
-    _, parts = method.criterion(Output(u, logits, kept), BATCH)
+    method, output = built(config)
+    u, logits, kept, class_logits = output
+    _, parts = method.criterion(output, BATCH)
     proxies = method.network.proxies
     expected = {
         "proxy": losses.proxy_loss(u, LABELS, proxies, scale=5.0, margin=0.1),
         "token": losses.token_loss(logits, kept, LABELS),
+        "class": losses.class_loss(class_logits, LABELS, smoothing=config.label_smoothing),
         "background": losses.background_loss(logits, kept),
         "triplet": losses.batch_hard_triplet_loss(u, LABELS, margin=0.3),
         "balance": losses.balance_loss(u),

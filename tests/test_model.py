@@ -7,7 +7,7 @@ from torch import Tensor
 from fdhmfe.config import VARIANTS, Config, load
 from fdhmfe.hashing import maxmin_proxies, random_proxies
 from fdhmfe.methods import Batch, build_method
-from fdhmfe.model import FDHMFE
+from fdhmfe.model import FDHMFE, KeptMean, ProxyReadout
 
 CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
@@ -93,6 +93,27 @@ def test_only_fusion_lets_kept_tokens_see_the_dropped_ones(fusion):
         heard = x.grad.abs().sum(-1) > 0
         assert heard[kept].all()
         assert heard[~kept].any() == fusion
+
+
+def test_proxy_readout_by_hand():
+    readout = ProxyReadout(2, 2)
+    torch.nn.init.eye_(readout.classifier.weight)
+    torch.nn.init.zeros_(readout.classifier.bias)
+    proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    logits, code = readout(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), proxies)
+    assert logits.tolist() == [[1, 1]]
+    # An even chance of both classes: only the bit that their proxies share is decided.
+    torch.testing.assert_close(code, torch.tensor([[1.0, 0.0, 0.0]]))
+    sure, code = readout(torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), proxies)
+    torch.testing.assert_close(code, proxies[:1])
+
+
+def test_kept_mean_is_the_normalised_mean_of_the_kept_tokens():
+    pool = KeptMean([2, 1]).eval()
+    pool.norms[1].running_mean.fill_(3.0)
+    stages = [torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]), torch.tensor([[[5.0], [8.0]]])]
+    pooled = pool(stages, [torch.tensor([[0, 1]]), torch.tensor([[1]])])
+    torch.testing.assert_close(pooled, torch.tensor([[2.0, 4.0, 5.0]]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "draw"), [("maxmin", maxmin_proxies), ("random", random_proxies)])

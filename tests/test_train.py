@@ -51,7 +51,7 @@ def source(bad: float = 0.0) -> CachedSource:
         if bad:
             stages[0][11, 0, 0] = bad
         views.append(StageCache(ROWS, [x.astype(np.float16) for x in stages]))
-    return CachedSource(views)
+    return CachedSource(views, 2)
 
 
 def fitted(
@@ -80,7 +80,8 @@ def test_history_has_a_row_per_epoch_and_the_loss_falls(tmp_path):
     config = settings(epochs=8, dropout=0.0)
     _, history = fitted(tmp_path / "c", config)
     assert [row["epoch"] for row in history] == list(range(1, 9))
-    parts = {"proxy", "token", "background", "triplet", "balance", "decorrelation", "quantisation"}
+    parts = {"proxy", "token", "class", "background", "triplet"}
+    parts |= {"balance", "decorrelation", "quantisation"}
     assert all(set(row) == {"epoch", "loss"} | parts for row in history)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
@@ -102,7 +103,7 @@ def test_a_run_that_stopped_continues_to_the_same_codes(tmp_path, capsys, done):
     calls: list[np.ndarray] = []
     if done < config.epochs:
         with pytest.raises(KeyboardInterrupt):
-            fitted(tmp_path / "part", config, Failing(healthy.views))
+            fitted(tmp_path / "part", config, Failing(healthy.views, 2))
     else:
         fitted(tmp_path / "part", config)
     capsys.readouterr()
@@ -120,7 +121,7 @@ def test_an_epoch_sees_each_image_once_in_an_order_of_its_own(tmp_path):
             seen.append(rows.tolist())
             return super().training_batch(rows, rng)
 
-    fitted(tmp_path / "c", settings(epochs=2), Recording(source().views))
+    fitted(tmp_path / "c", settings(epochs=2), Recording(source().views, 2))
     assert [len(batch) for batch in seen] == [8] * 6  # the last 2 of 26 wait for the next epoch
     first, second = (list(chain.from_iterable(epoch)) for epoch in (seen[:3], seen[3:]))
     assert len(set(first)) == len(set(second)) == 24
