@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from fdhmfe.backbone import EmbeddedNet, StageBackbone, stage_extractor
-from fdhmfe.cache import load_views, read_ahead
+from fdhmfe.cache import read_ahead
 from fdhmfe.config import REPOSITORY, Config
 from fdhmfe.data import Dataset
 from fdhmfe.files import build_once, content_hash, file_hash
 from fdhmfe.progress import progress
+from fdhmfe.views import load_views
 
 BATCH = 32
 

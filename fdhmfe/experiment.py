@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fdhmfe import backbone as backbones
-from fdhmfe import cache, results, train
+from fdhmfe import results, train, views
 from fdhmfe.backbone import StageBackbone, frozen, pretrained
-from fdhmfe.cache import PLAIN_VIEWS, StageCache, cached_view, load_views
+from fdhmfe.cache import StageCache, cached_view
 from fdhmfe.config import REPOSITORY, Config, resolve
 from fdhmfe.data import Dataset, open_dataset
 from fdhmfe.embedded import embedded_backbone, embedded_weights
@@ -20,6 +20,7 @@ from fdhmfe.files import content_hash, file_hash
 from fdhmfe.hashing import binarise
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
+from fdhmfe.views import PLAIN_VIEWS, load_views
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
     """The plain views of every image, and the other training views of the training images."""
-    source = [file_hash(Path(module.__file__)) for module in (cache, backbones)]
+    source = [file_hash(Path(module.__file__)) for module in (views, backbones)]
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
         *(config.image_size, config.grid, config.cached_stages),

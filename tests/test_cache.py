@@ -12,10 +12,11 @@ from PIL import Image
 
 from fdhmfe import cache
 from fdhmfe.backbone import EmbeddedNet, StageBackbone, stage_extractor
-from fdhmfe.cache import BATCH, MEAN, STD, StageCache, cached_view, load_views, view_image
+from fdhmfe.cache import BATCH, StageCache, cached_view
 from fdhmfe.config import load
 from fdhmfe.data import DataError, Dataset, open_dataset
 from fdhmfe.experiment import open_views
+from fdhmfe.views import MEAN, STD, load_views, view_image
 
 SIZE = 32
 

@@ -13,7 +13,18 @@ from fdhmfe.config import REPOSITORY
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "progress", "toy_draw", "toy", "data", "backbone", "cache", "embedded"),
+    *(
+        "files",
+        "config",
+        "progress",
+        "toy_draw",
+        "toy",
+        "data",
+        "views",
+        "backbone",
+        "cache",
+        "embedded",
+    ),
     *("stages", "graph", "hashing", "losses", "model", "methods", "train"),
     *("metrics", "results", "experiment", "plots", "lesson", "reproduce"),
 ]
