@@ -1,0 +1,61 @@
+"""What mAP does not say: how evenly codes are spread, and where the kept tokens lie."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fdhmfe.metrics import hamming_distance
+
+
+def code_statistics(codes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How evenly codes (M, K) in {-1, +1} with labels (M,) are spread. Distances are in bits.
+
+    bit balance: mean over bits of |mean code|; 0 when each bit is +1 half the time.
+    bit correlation: mean absolute correlation of two bits; bits that never change are left out.
+    within, between: mean Hamming distance of two images of one class, of different classes.
+    distinct codes: share of the images' codes that are different ones.
+    """
+    changing = codes[:, codes.min(0) < codes.max(0)].astype(float)
+    bits = changing.shape[1]
+    pairs = ~np.eye(bits, dtype=bool)
+    correlation = np.corrcoef(changing, rowvar=False)[pairs] if bits > 1 else np.zeros(1)
+    distance = hamming_distance(codes, codes)
+    same = labels[:, None] == labels[None, :]
+    other = ~np.eye(len(codes), dtype=bool)
+    return {
+        "bit balance": float(np.abs(codes.mean(0)).mean()),
+        "bit correlation": float(np.abs(correlation).mean()),
+        "within": float(distance[same & other].mean()),
+        "between": float(distance[~same].mean()),
+        "distinct codes": len(np.unique(codes, axis=0)) / len(codes),
+    }
+
+
+def coverage(mask: np.ndarray, side: int) -> np.ndarray:
+    """Share of each cell of a side x side grid that the foreground mask (H, W) covers: (side^2,).
+
+    Cells are the fractional areas a token stands for; rows first, as tokens are ordered.
+    """
+    height, width = mask.shape
+    rows, columns = overlap(side, height), overlap(side, width)
+    return (rows @ mask @ columns.T).ravel() * side**2 / (height * width)
+
+
+def overlap(cells: int, pixels: int) -> np.ndarray:
+    """How much of each pixel lies in each of `cells` equal intervals: (cells, pixels)."""
+    edges = np.linspace(0, pixels, cells + 1)
+    left, right = edges[:-1, None], edges[1:, None]
+    start = np.arange(pixels)
+    return np.clip(np.minimum(right, start + 1) - np.maximum(left, start), 0, None)
+
+
+def share_on_object(kept_index: np.ndarray, masks: Sequence[np.ndarray], tokens: int) -> float:
+    """Mean share of the kept tokens' area that lies on the object.
+
+    kept_index (M, n): positions among the `tokens` = side^2 tokens of a stage; masks: M arrays
+    (H, W), foreground True. With every position kept, this is the object's share of the image:
+    what selection at random would reach.
+    """
+    side = round(tokens**0.5)
+    covered = np.stack([coverage(mask, side) for mask in masks])  # (M, S)
+    return float(np.take_along_axis(covered, kept_index, axis=1).mean())

@@ -1,0 +1,117 @@
+"""Tables: pivots of what runs have written. No number comes from anywhere else."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fdhmfe.config import REPOSITORY
+from fdhmfe.files import atomic, read_json
+
+METHOD = "fdh-mfe"
+REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """The metric rows of one run; an empty field is an empty string, not NaN."""
+    return pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+
+
+def read_map(folder: Path) -> float:
+    """mAP@all of one run: ties in expectation, network codes on both sides."""
+    table = headline(read_metrics(folder))
+    return float(table.value[~table.method.isin(REFERENCES)].item())
+
+
+def read_facts(folder: Path) -> dict[str, float]:
+    """Seconds and trained parameters of a run; where there are masks, what was kept of them."""
+    stored = read_json(folder / "env.json")
+    names = ("seconds", "parameters", "kept_on_object", "object_share")
+    return {name: stored[name] for name in names if name in stored}
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the headline number."""
+    network = table.database_codes == "network"
+    return table[(table.metric == "mAP") & (table.ties == "expected") & network]
+
+
+def map_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method and code length: mean, min and max of mAP@all over the seeds."""
+    cells = headline(table).groupby(["dataset", "method", "bits"], sort=False).value
+    return (
+        cells.agg(["mean", "min", "max", "count"]).rename(columns={"count": "seeds"}).reset_index()
+    )
+
+
+def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Methods by code length, in percent, best mean first: "83.1 ± 0.4" is half of max - min."""
+    text = (100 * cells["mean"]).map("{:.1f}".format)
+    half = (50 * (cells["max"] - cells["min"])).map(" ± {:.1f}".format)
+    shown = cells.assign(text=text + half.where(cells.seeds > 1, ""))
+    order = cells.groupby("method")["mean"].mean().sort_values(ascending=False).index
+    wide = shown.pivot(index="method", columns="bits", values="text").loc[order]
+    return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(columns=None)
+
+
+def gain_over_best(cells: pd.DataFrame) -> pd.DataFrame:
+    """FDH-MFE against the best baseline of each code length.
+
+    `spread` is the larger of both methods' max - min over the seeds; a gain beyond it is called
+    clear. With one seed nothing is.
+    """
+    rows = []
+    for bits, group in cells[~cells.method.isin(REFERENCES)].groupby("bits"):
+        own = group[group.method == METHOD].iloc[0]
+        best = group[group.method != METHOD].nlargest(1, "mean").iloc[0]
+        spread = max(own["max"] - own["min"], best["max"] - best["min"])
+        gain = own["mean"] - best["mean"]
+        row = {
+            "bits": bits,
+            METHOD: own["mean"],
+            "best baseline": best.method,
+            "its mAP": best["mean"],
+        }
+        rows.append(
+            row | {"gain": gain, "spread": spread, "clear": own.seeds > 1 and gain > spread}
+        )
+    return pd.DataFrame(rows)
+
+
+def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
+    """One row per variant, in the order given: mean mAP, spread over the seeds, cost, size, time.
+
+    per_run has the columns variant, seed, mAP, seconds, parameters; the first variant is the
+    reference. cost: mAP of the reference minus this one's. spread: the larger of both spreads.
+    """
+    groups = per_run.groupby("variant", sort=False)
+    table = groups.agg(
+        mAP=("mAP", "mean"),
+        seeds=("seed", "count"),
+        seconds=("seconds", "median"),
+        parameters=("parameters", "first"),
+    )
+    own = groups["mAP"].max() - groups["mAP"].min()
+    table.insert(1, "spread", own.clip(lower=own.iloc[0]))
+    table.insert(2, "cost", table["mAP"].iloc[0] - table["mAP"])
+    return table.reset_index()
+
+
+def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
+    """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
+    wide = pivot_cells(cells).reset_index()
+    contents = {
+        "csv": cells.to_csv(index=False),
+        "md": f"{caption}\n\n{wide.to_markdown(index=False)}\n",
+        "tex": wide.style.hide(axis="index").to_latex(hrules=True, caption=caption),
+    }
+    paths = []
+    for kind, text in contents.items():
+        paths.append(stem.with_name(f"{stem.name}.{kind}"))
+        with atomic(paths[-1]) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return paths
+
+
+def read_published() -> pd.DataFrame:
+    """Numbers that others published or logged, with protocol, database-code rule and source."""
+    return pd.read_csv(REPOSITORY / "results" / "paper" / "published_map.csv")

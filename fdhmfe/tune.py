@@ -1,0 +1,100 @@
+"""One small search for every method, on a validation split: python -m fdhmfe.tune --help.
+
+Two settings per method, the same trials for all: the learning rate (a third of the profile's, the
+profile's, three times it), then the weight of the method's secondary loss (0.3 and 3 times its
+default). The score is mAP@all at 24 bits, one seed, on queries carved from the train split. All
+trials go to results/<profile>/tables/tuning.csv, the chosen settings to fdhmfe/tuned.csv, from
+where config.load takes them.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from fdhmfe import config, results, tables
+from fdhmfe.config import CLOSED_FORM, METHODS, PROFILES, TUNED, Config
+from fdhmfe.sweep import sweep
+
+LEARNING_RATES = (1 / 3, 1.0, 3.0)  # times the profile's
+LOSS_WEIGHTS = (0.3, 3.0)  # times the method's own
+BITS = 24
+SETTINGS = ["learning_rate", "loss_weight"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tune the methods the command line asks for; returns the exit code."""
+    options = vars(parse(arguments))
+    jobs, methods = options.pop("jobs"), options.pop("methods")
+    given = {name: value for name, value in options.items() if value}
+    given |= dict(bits=BITS, protocol="validation")
+    try:
+        output = config.load(**given).output_dir
+        trials = search(given, methods, jobs)
+    except ValueError as error:
+        print(f"tune: {error}", file=sys.stderr)
+        return 2
+    results.write_csv(output / "tables" / "tuning.csv", trials)
+    keep_best(trials)
+    print(best(trials).to_string(index=False))
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    learning = [method for method in METHODS if method not in CLOSED_FORM]
+    parser = argparse.ArgumentParser(prog="python -m fdhmfe.tune", description=__doc__)
+    parser.add_argument("--profile", default="laptop", help="smoke, quick, laptop or paper")
+    parser.add_argument("--dataset", help="toy, cub200, leeds_butterfly or folder")
+    parser.add_argument("--data-dir", help="folder that holds the data set")
+    parser.add_argument("--weights", help="backbone weights, .safetensors or .pth")
+    parser.add_argument("--methods", nargs="+", default=learning, metavar="NAME")
+    parser.add_argument("--jobs", type=int, help="processes; without it, one per core")
+    return parser.parse_args(arguments)
+
+
+def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
+    """All trials, a row each: profile, dataset, method, the two settings, protocol, bits, mAP."""
+    default = PROFILES[given["profile"]].get("learning_rate", Config.learning_rate)
+    rates = [(m, default * factor, 1.0) for m in methods for factor in LEARNING_RATES]
+    first = score(given, rates, jobs)
+    weights = [
+        (row.method, row.learning_rate, weight)
+        for row in best(first).itertuples()
+        for weight in LOSS_WEIGHTS
+    ]
+    return pd.concat([first, score(given, weights, jobs)], ignore_index=True)
+
+
+def score(
+    given: dict[str, Any], settings: Iterable[tuple[str, float, float]], jobs: int | None
+) -> pd.DataFrame:
+    """Run (method, learning rate, loss weight) settings and read their mAP."""
+    trials = [
+        config.load(**given, method=method, learning_rate=rate, loss_weight=weight)
+        for method, rate, weight in settings
+    ]
+    rows = []
+    for trial, folder in zip(trials, sweep(trials, jobs=jobs), strict=True):
+        names = ("profile", "dataset", "method", *SETTINGS, "protocol", "bits", "seed", "epochs")
+        row = {name: getattr(trial, name) for name in names}
+        rows.append(row | {"run_id": folder.name, "value": tables.read_map(folder)})
+    return pd.DataFrame(rows)
+
+
+def best(trials: pd.DataFrame) -> pd.DataFrame:
+    """The best trial of each method; of equals, the first."""
+    return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
+
+
+def keep_best(trials: pd.DataFrame) -> None:
+    """Put each method's best settings into fdhmfe/tuned.csv, in place of those it had."""
+    chosen = best(trials)[["profile", "method", *SETTINGS]]
+    known = pd.read_csv(TUNED)
+    table = pd.concat([known, chosen]).drop_duplicates(["profile", "method"], keep="last")
+    results.write_csv(TUNED, table.sort_values(["profile", "method"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
