@@ -1,0 +1,143 @@
+"""Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fdhmfe.metrics import precision_at_k, precision_recall_curve
+
+BLUE = "#0072B2"
+# One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
+# only solid, thick line. The colours are Okabe and Ito's.
+METHOD_NAMES = {
+    "fdh-mfe": "FDH-MFE",
+    "lsh": "LSH",
+    "itq": "ITQ",
+    "dpsh": "DPSH",
+    "hashnet": "HashNet",
+    "adsh": "ADSH",
+    "csq": "CSQ",
+    "dpn": "DPN",
+    "orthohash": "OrthoHash",
+    "exchnet": "ExchNet",
+    "a2-net": "A²-Net",
+    "semicon": "SEMICON",
+    "class-id": "class id (reference)",
+    "unquantised": "unquantised (reference)",
+}
+METHOD_COLOURS = {
+    "fdh-mfe": BLUE,
+    **dict.fromkeys(("lsh", "itq"), "#7F7F7F"),
+    **dict.fromkeys(("dpsh", "hashnet", "adsh"), "#009E73"),  # bluish green
+    **dict.fromkeys(("csq", "dpn", "orthohash"), "#E69F00"),  # orange
+    **dict.fromkeys(("exchnet", "a2-net", "semicon"), "#CC79A7"),  # reddish purple
+    **dict.fromkeys(("class-id", "unquantised"), "#000000"),
+}
+METHOD_MARKERS = dict(zip(METHOD_NAMES, "oPX^v<Ddsp*h1+", strict=True))
+METHOD_LINES = {
+    "fdh-mfe": "-",
+    **dict.fromkeys(("lsh", "dpsh", "csq", "exchnet", "class-id"), ":"),
+    **dict.fromkeys(("itq", "hashnet", "dpn", "a2-net"), "-."),
+    **dict.fromkeys(("adsh", "orthohash", "semicon", "unquantised"), "--"),
+}
+CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
+
+
+def style(method: str) -> dict[str, object]:
+    """Line keywords by which a method is known in every chart."""
+    own = method == "fdh-mfe"
+    return {
+        "label": METHOD_NAMES[method],
+        "color": METHOD_COLOURS[method],
+        "marker": METHOD_MARKERS[method],
+        "linestyle": METHOD_LINES[method],
+        "linewidth": 2.5 if own else 1.2,
+        "markersize": 5,
+        "zorder": 3 if own else 2,
+    }
+
+
+def legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    sns.despine(figure)
+
+
+def loss_curves(history: pd.DataFrame) -> Figure:
+    """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
+    parts = [column for column in history.columns if column != "epoch"]
+    columns = 4
+    rows = -(-len(parts) // columns)
+    figure = Figure(figsize=(9, 2.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for axis, part in zip(axes, parts, strict=False):
+        axis.plot(history.epoch, history[part], color=BLUE, marker="o", markersize=3)
+        axis.set_title(part, fontsize=9)
+        axis.set_ylim(bottom=0)
+    for axis in axes[len(parts) :]:
+        axis.axis("off")
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("mean over the epoch", fontsize=9)
+    return figure
+
+
+def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
+    """mAP@all against code length, one line per method; bars span the seeds.
+
+    cells: one row per method and code length, as tables.map_cells makes them.
+    """
+    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
+        rows = (cells[cells.method == method].set_index("bits")[["mean", "min", "max"]] * 100).sort_index()
+        spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
+        axis.errorbar(rows.index, rows["mean"], yerr=spread, capsize=3, **style(method))
+    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, 100))
+    axis.set_xticks(sorted(cells.bits.unique()))
+    axis.set_title(title, fontsize=8)
+    legend(figure, axis)
+    return figure
+
+
+def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
+    """P@k against k, and precision against recall by Hamming radius, one line per method.
+
+    codes: method -> (query codes, database codes, query labels, database labels).
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for method, arrays in codes.items():
+        cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
+        left.plot(cutoffs, [100 * precision_at_k(*arrays, k=k) for k in cutoffs], **style(method))
+        _, precision, recall = precision_recall_curve(*arrays)
+        found = recall > 0
+        right.plot(100 * recall[found], 100 * precision[found], **style(method))
+    left.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
+    left.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
+    right.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
+    figure.suptitle(title, fontsize=8)
+    legend(figure, left)
+    return figure
+
+
+def ablation(table: pd.DataFrame, title: str) -> Figure:
+    """What each variant costs against the reference, in points of mAP; whiskers: the seed spread.
+
+    table: rows of tables.ablation_table.
+    """
+    ordered = table.sort_values("cost")
+    figure = Figure(figsize=(6, 0.32 * len(ordered) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(ordered))
+    spread = 100 * ordered.spread
+    axis.barh(places, 100 * ordered.cost, xerr=spread, color=BLUE, ecolor="#555555", capsize=2)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(places, ordered.variant)
+    axis.set_xlabel("mAP@all lost (points)")
+    axis.set_title(title, fontsize=8)
+    sns.despine(figure)
+    return figure
