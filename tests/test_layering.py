@@ -13,19 +13,9 @@ from fdhmfe.config import REPOSITORY
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *(
-        "files",
-        "config",
-        "progress",
-        "toy_draw",
-        "toy",
-        "data",
-        "views",
-        "backbone",
-        "cache",
-        "embedded",
-    ),
-    *("stages", "graph", "hashing", "losses", "model", "methods", "train"),
+    *("files", "config", "progress", "toy_draw", "toy", "data"),
+    *("views", "backbone", "cache", "embedded"),
+    *("stages", "graph", "hashing", "losses", "model", "baseline_losses", "methods", "train"),
     *("metrics", "results", "experiment", "plots", "lesson", "reproduce"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
