@@ -6,7 +6,10 @@ import torch
 
 from fdhmfe.hashing import (
     HashLayer,
+    balanced_codes,
     binarise,
+    hadamard,
+    hash_centres,
     maxmin_proxies,
     minimum_distance,
     random_proxies,
@@ -95,7 +98,7 @@ def test_every_bit_of_maxmin_proxies_splits_the_classes_about_evenly(classes, bi
     assert mean.max() < 1
 
 
-@pytest.mark.parametrize("draw", [maxmin_proxies, random_proxies])
+@pytest.mark.parametrize("draw", [maxmin_proxies, random_proxies, hash_centres, balanced_codes])
 def test_proxies_follow_from_the_seed(draw):
     first = draw(48, 24, 3)
     np.random.seed(1)
@@ -108,3 +111,34 @@ def test_random_proxies_are_fair():
     proxies = random_proxies(200, 48, 0)
     assert set(np.unique(proxies)) == {-1, 1}
     assert abs(proxies.mean()) < 4 / np.sqrt(proxies.size)
+
+
+def test_hadamard_by_hand():
+    assert hadamard(1).tolist() == [[1]]
+    rows = hadamard(4)
+    assert rows.tolist() == [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
+    assert hadamard(64).dtype == np.int8
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(48, 32), (64, 32), (100, 64), (2, 16)])
+def test_hash_centres_are_hadamard_rows_where_there_are_enough(classes, bits):
+    centres = hash_centres(classes, bits, seed=0)
+    assert (centres.shape, centres.dtype) == ((classes, bits), np.int8)
+    inner = centres.astype(int) @ centres.T
+    assert set(np.unique(inner)) <= {-bits, 0, bits}
+    assert minimum_distance(centres) >= bits // 2
+
+
+@pytest.mark.parametrize("classes", [12, 48, 100, 200, 555])
+@pytest.mark.parametrize("bits", [12, 16, 24, 32, 48, 64])
+def test_hash_centres_never_fail(classes, bits):
+    centres = hash_centres(classes, bits, seed=0)
+    assert centres.shape == (classes, bits)
+    assert set(np.unique(centres)) == {-1, 1}
+    assert minimum_distance(centres) >= max(2, minimum_distance(balanced_codes(classes, bits, 0)))
+
+
+def test_balanced_codes_are_balanced():
+    assert (balanced_codes(50, 12, 0).sum(1) == 0).all()
+    assert (balanced_codes(50, 7, 0).sum(1) == 1).all()
+    assert abs(balanced_codes(2000, 12, 0).mean(0)).max() < 4 / np.sqrt(2000)
