@@ -1,0 +1,140 @@
+"""Fine-grained baselines: a global code and codes of attended parts, over the stage tokens.
+
+Built at the level their idea needs, on the tokens that every network here gets: their authors
+refine each part by a copy of the backbone's last stage, which frozen features rule out. Letters:
+B images, S tokens of all stages together, D width, P parts, V features, K bits.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fdhmfe.config import Config
+from fdhmfe.hashing import HashLayer
+from fdhmfe.model import Output
+from fdhmfe.stages import Fusion
+
+
+class PartOutput(NamedTuple):
+    """What a network of parts returns for a batch: an Output's u, and how it came about."""
+
+    u: Tensor  # (B, K) relaxed code
+    whole: Tensor  # (B, C) mean of the last stage's tokens
+    parts: Tensor  # (B, P, D) feature of each part
+    attention: Tensor  # (B, P, S) weights of each part's tokens, rows summing to one
+
+
+class TokenSet(nn.Module):
+    """All stages' tokens (B, S_l, C_l), brought to one width, as one set (B, S, D)."""
+
+    def __init__(self, channels: list[int], width: int) -> None:
+        super().__init__()
+        self.lateral = Fusion(channels, width, exchange=False)
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        return torch.cat(self.lateral(stages), dim=1)
+
+
+class PartHash(nn.Module):
+    """ExchNet's and A2-Net's network: the whole image and 4 attended parts -> one hash layer.
+
+    A linear layer over all features gives the K bits, whatever K. Sources: ExchNet (arXiv
+    2008.01369), A2-Net (NeurIPS 2021; arXiv 2311.12894).
+    """
+
+    def __init__(self, config: Config, channels: list[int], parts: int = 4) -> None:
+        super().__init__()
+        self.tokens = TokenSet(channels, config.width)
+        self.score = nn.Linear(config.width, parts)
+        self.refine = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU())
+        self.hash = HashLayer(channels[-1] + parts * config.width, config.bits)
+        self.register_buffer("proxies", None)
+
+    def forward(self, stages: list[Tensor]) -> PartOutput:
+        tokens = self.tokens(stages)  # (B, S, D)
+        attention = self.score(tokens).softmax(1).transpose(1, 2)  # (B, P, S)
+        parts = self.refine(attention @ tokens)  # (B, P, D)
+        whole = stages[-1].mean(1)  # (B, C)
+        return PartOutput(self.encode(whole, parts), whole, parts, attention)
+
+    def encode(self, whole: Tensor, parts: Tensor) -> Tensor:
+        """u (B, K) of the whole (B, C) and the parts (B, P, D)."""
+        return self.hash(features_of(whole, parts))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Features (B, V) that a code (B, K) stands for: the hash layer's weights, backwards."""
+        return code @ self.hash.linear.weight
+
+
+def features_of(whole: Tensor, parts: Tensor) -> Tensor:
+    """The whole (B, C) and the parts (B, P, D) side by side: (B, V), V = C + P D."""
+    return torch.cat([whole, parts.flatten(1)], dim=1)
+
+
+class SEMICON(nn.Module):
+    """Three parts found one after the other, each where the ones before did not look.
+
+    Half of the bits come from the whole image, the rest from the parts; what does not divide goes
+    to the first ones, so that no bit is missing at any K. The public version has 14 bits for K =
+    16, and takes its mask's statistics over the batch; here an image's code is its own.
+    Source: SEMICON (arXiv 2209.13833).
+    """
+
+    def __init__(self, config: Config, channels: list[int], parts: int = 3) -> None:
+        super().__init__()
+        self.tokens = TokenSet(channels, config.width)
+        self.scores = nn.ModuleList(nn.Linear(config.width, 1) for _ in range(parts))
+        self.interaction = ChannelInteraction(config.width)
+        local = config.bits // 2
+        self.whole_hash = HashLayer(channels[-1], config.bits - local)
+        self.part_hash = nn.ModuleList(HashLayer(config.width, k) for k in shares(local, parts))
+        self.register_buffer("proxies", None)
+
+    def forward(self, stages: list[Tensor]) -> Output:
+        tokens = remaining = self.tokens(stages)  # (B, S, D)
+        codes = [self.whole_hash(stages[-1].mean(1))]
+        for score, code in zip(self.scores, self.part_hash, strict=True):
+            attention = score(remaining).softmax(1)  # (B, S, 1)
+            attended = self.interaction(tokens * attention * tokens.shape[1])
+            codes.append(code(attended.mean(1)))
+            remaining = remaining * (2 - suppression_mask(attention))
+        return Output(torch.cat(codes, dim=1), [], [])
+
+
+class ChannelInteraction(nn.Module):
+    """Channels that respond together strengthen each other: x + V A, x (B, S, D).
+
+    A (B, D, D) = softmax over channels of the signed square root of Q^T K / S, per image; Q, K, V
+    linear in x. The paper does it in two steps on groups of its 2048 channels; D is small enough
+    for one. Source: SEMICON's ICON module (arXiv 2209.13833).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.query(x).transpose(1, 2) @ self.key(x) / x.shape[1]  # (B, D, D)
+        # the small number keeps the slope of the root finite
+        signed_root = scores.sign() * ((scores.abs() + 1e-6).sqrt() - 1e-3)
+        return x + self.value(x) @ signed_root.softmax(1)
+
+
+@torch.no_grad()
+def suppression_mask(attention: Tensor, power: float = 0.3) -> Tensor:
+    """How much of each token the next part shall not see: attention (B, S, 1) -> (B, S, 1) in 0..2.
+
+    clamp((a - mean a) / std(a)^power + 1, 0, 2), over the tokens of one image.
+    Source: SEMICON (arXiv 2209.13833), alpha = 0.3.
+    """
+    centred = attention - attention.mean(1, keepdim=True)
+    spread = attention.std(1, unbiased=False, keepdim=True).clamp(min=1e-6)
+    return (centred / spread**power + 1).clamp(0, 2)
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """`total` in `parts` whole numbers that differ by at most one, the larger first."""
+    return [total // parts + (place < total % parts) for place in range(parts)]
