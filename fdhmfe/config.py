@@ -21,7 +21,7 @@ class Config:
     data_dir: str = ""  # where the images are; the toy set draws its own
     weights: str = ""  # a weight file for `backbone`; empty: download, or train the embedded one
     backbone: str = "embedded"  # embedded | a torchvision name | timm/NAME
-    method: str = "fdh-mfe"  # fdh-mfe | orthohash
+    method: str = "fdh-mfe"  # a name in METHODS
     variant: str = "full"  # a name in VARIANTS
     bits: int = 48
     seed: int = 0
@@ -64,6 +64,10 @@ class Config:
     triplet_weight: float = 0.5
     triplet_margin: float = 0.25
     quantisation_weight: float = 0.1
+    # Multiplies the one secondary weight of a method, so that each is tuned by the same name:
+    # fdh-mfe: triplet_weight; orthohash, dpn: the margin; csq, dpsh: quantisation; hashnet: the
+    # slope alpha; adsh, exchnet, a2-net, semicon: gamma. lsh and itq have none.
+    loss_weight: float = 1.0
 
     # schedule
     epochs: int = 12
@@ -132,11 +136,20 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     | {f"only-{part}": only(part) for part in OFF}
 )
 
+CLOSED_FORM = ("lsh", "itq")  # fitted at once, without labels: nothing to tune
+METHODS = (
+    "fdh-mfe",
+    *CLOSED_FORM,
+    *("dpsh", "hashnet", "adsh"),  # pairs of images
+    *("csq", "dpn", "orthohash"),  # images against class codes
+    *("exchnet", "a2-net", "semicon"),  # fine-grained: attention, trained as adsh is
+)
+
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "profile": tuple(PROFILES),
         "dataset": ("toy", "cub200", "leeds_butterfly", "folder"),
-        "method": ("fdh-mfe", "orthohash"),
+        "method": METHODS,
         "variant": tuple(VARIANTS),
         "proxies": ("maxmin", "random"),
         "protocol": ("all-classes", "unseen@unseen", "validation"),

@@ -6,34 +6,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fdhmfe import losses
+from fdhmfe import baselines, losses
+from fdhmfe.attention import SEMICON, PartHash
 from fdhmfe.config import Config
+from fdhmfe.criterion import Batch, Criterion
+from fdhmfe.hashing import balanced_codes, hash_centres, random_proxies
 from fdhmfe.model import FDHMFE, Output, PooledHash
-
-
-class Batch(NamedTuple):
-    """What a criterion may know of a batch beside the network's output."""
-
-    labels: Tensor  # (B,)
-    index: Tensor  # (B,) places of the images among the M training images
-    progress: float  # share of the training done, 0..1
-
-
-class Criterion(nn.Module):
-    """A training loss: forward(output, batch) -> (total, parts). Buffers are checkpointed."""
-
-    def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        raise NotImplementedError
-
-    def end_epoch(self) -> None:
-        """Called after each epoch; methods that alternate between two problems override it."""
+from fdhmfe.projections import ITQ, RandomProjection
 
 
 class Method(NamedTuple):
-    """`network`: L stage token tensors (B, S_l, C_l) -> Output."""
+    """`network`: L stage token tensors (B, S_l, C_l) -> a tuple whose `u` is the relaxed code.
+
+    Without a criterion the network is fitted in closed form: `network.fit(features (M, C))`.
+    """
 
     network: nn.Module
-    criterion: Criterion
+    criterion: Criterion | None
 
     @property
     def modules(self) -> nn.ModuleDict:
@@ -48,28 +37,40 @@ def build_method(config: Config, channels: list[int], labels: Tensor) -> Method:
     """
     torch.manual_seed(config.seed)
     classes = int(labels.max()) + 1
-    if config.method == "orthohash":
-        network = PooledHash(config, channels, classes)
-        return Method(network, OrthoHashLoss(network, config))
+    match config.method:
+        case "lsh":
+            return Method(RandomProjection(channels[-1], config.bits), None)
+        case "itq":
+            return Method(ITQ(channels[-1], config.bits), None)
+        case "orthohash" | "csq" | "dpn":
+            draw, criterion = CLASS_CODES[config.method]
+            proxies = draw(classes, config.bits, config.seed)
+            network = PooledHash(config, channels, proxies)
+            return Method(network, criterion(network, config))
+        case "dpsh":
+            return Method(PooledHash(config, channels), baselines.DPSHLoss(config, labels))
+        case "hashnet":
+            return Method(PooledHash(config, channels), baselines.HashNetLoss(config))
+        case "adsh":
+            return Method(PooledHash(config, channels), baselines.ADSHLoss(config, labels))
+        case "exchnet":
+            network = PartHash(config, channels)
+            return Method(network, baselines.ExchNetLoss(network, config, labels))
+        case "a2-net":
+            network = PartHash(config, channels)
+            return Method(network, baselines.A2NetLoss(network, config, labels))
+        case "semicon":
+            return Method(SEMICON(config, channels), baselines.ADSHLoss(config, labels))
     network = FDHMFE(config, channels, classes)
     return Method(network, FDHMFELoss(network, config))
 
 
-class OrthoHashLoss(Criterion):
-    """Cosine-margin softmax to the network's proxies, nothing else (arXiv 2109.14449)."""
-
-    def __init__(self, network: nn.Module, config: Config) -> None:
-        super().__init__()
-        self.register_buffer(
-            "proxies", network.proxies, persistent=False
-        )  # stored with the network
-        self.scale, self.margin = config.scale, config.margin
-
-    def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = losses.proxy_loss(
-            output.u, batch.labels, self.proxies, scale=self.scale, margin=self.margin
-        )
-        return loss, {"proxy": loss}
+# Methods that train a pooled hash layer towards class codes: how the codes are drawn, and the loss
+CLASS_CODES = {
+    "orthohash": (random_proxies, baselines.OrthoHashLoss),
+    "csq": (hash_centres, baselines.CSQLoss),
+    "dpn": (balanced_codes, baselines.DPNLoss),
+}
 
 
 class FDHMFELoss(Criterion):
@@ -99,7 +100,7 @@ class FDHMFELoss(Criterion):
             ),
             "background": (c.background_weight, lambda: losses.background_loss(logits, kept)),
             "triplet": (
-                c.triplet_weight,
+                c.triplet_weight * c.loss_weight,
                 lambda: losses.batch_hard_triplet_loss(u, labels, margin=c.triplet_margin),
             ),
             "balance": (c.balance_weight, lambda: losses.balance_loss(u)),

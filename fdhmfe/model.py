@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,16 +95,18 @@ class FDHMFE(nn.Module):
 
 
 class PooledHash(nn.Module):
-    """The plain baseline: mean of the last stage's tokens -> hash layer, random proxies.
+    """The plain baseline: mean of the last stage's tokens -> hash layer.
 
-    Source: OrthoHash (arXiv 2109.14449), on the same frozen features as FDH-MFE.
+    proxies (Y, K) in {-1, +1}: one fixed code per class, for the losses that want them.
     """
 
-    def __init__(self, config: Config, channels: list[int], classes: int) -> None:
+    def __init__(
+        self, config: Config, channels: list[int], proxies: np.ndarray | None = None
+    ) -> None:
         super().__init__()
         self.hash = HashLayer(channels[-1], config.bits)
-        proxies = torch.from_numpy(random_proxies(classes, config.bits, config.seed)).float()
-        self.register_buffer("proxies", proxies)
+        codes = None if proxies is None else torch.from_numpy(proxies).float()
+        self.register_buffer("proxies", codes)
 
     def forward(self, stages: list[Tensor]) -> Output:
         return Output(self.hash(stages[-1].mean(1)), [], [])

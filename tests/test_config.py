@@ -35,6 +35,7 @@ def test_unknown_parameter_near_nothing_lists_the_known():
         ("dataset", "cub", "cub200"),
         ("dataset", "leeds", "leeds_butterfly"),
         ("method", "fdhmfe", "fdh-mfe"),
+        ("method", "a2net", "a2-net"),
         ("variant", "no_graph", "no-graph"),
         ("proxies", "max-min", "maxmin"),
         ("protocol", "all-clases", "all-classes"),

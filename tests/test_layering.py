@@ -15,8 +15,8 @@ PACKAGE = REPOSITORY / "fdhmfe"
 ORDER = [
     *("files", "config", "progress", "toy_draw", "toy", "data"),
     *("views", "backbone", "cache", "embedded"),
-    *("stages", "graph", "hashing", "losses", "model", "projections", "attention"),
-    *("baseline_losses", "methods", "train"),
+    *("stages", "graph", "hashing", "losses", "model", "criterion"),
+    *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
     *("metrics", "results", "experiment", "plots", "lesson", "reproduce"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it

@@ -100,6 +100,13 @@ def test_orthohash_is_the_proxy_loss_alone():
     torch.testing.assert_close(total, expected)
 
 
+def test_loss_weight_multiplies_the_triplet_term():
+    method, output = built(settings(loss_weight=3.0, triplet_weight=0.5))
+    total, parts = method.criterion(output, BATCH)
+    plain, _ = built(settings(triplet_weight=0.5))[0].criterion(output, BATCH)
+    torch.testing.assert_close(total, plain + parts["triplet"])
+
+
 def test_loss_follows_the_proxies_that_a_checkpoint_restores():
     method, output = built(settings())
     other = build_method(settings(seed=5), [6] * 3, LABELS)

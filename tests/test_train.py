@@ -87,8 +87,9 @@ def test_history_has_a_row_per_epoch_and_the_loss_falls(tmp_path):
 
 
 @pytest.mark.parametrize("done", [1, 3, 4])
-def test_a_run_that_stopped_continues_to_the_same_codes(tmp_path, capsys, done):
-    config = settings()
+@pytest.mark.parametrize("name", ["fdh-mfe", "dpsh", "adsh", "exchnet"])
+def test_a_run_that_stopped_continues_to_the_same_codes(tmp_path, capsys, name, done):
+    config = settings(method=name)
     whole, history = fitted(tmp_path / "whole", config)
     # Stop after `done` epochs, on the schedule of 4: image 11 turns bad on the way.
     healthy = source()
@@ -111,6 +112,8 @@ def test_a_run_that_stopped_continues_to_the_same_codes(tmp_path, capsys, done):
     assert f"resuming after epoch {done} of 4" in capsys.readouterr().out
     assert again == history
     assert torch.equal(codes(resumed), codes(whole))
+    states = [method.criterion.state_dict() for method in (resumed, whole)]
+    assert all(torch.equal(states[0][key], value) for key, value in states[1].items())
 
 
 def test_an_epoch_sees_each_image_once_in_an_order_of_its_own(tmp_path):
