@@ -68,6 +68,15 @@ class FineTuned(nn.Module):
         return self.head(self.backbone(inputs[0])[-self.stages :])
 
 
+class MeanPool(nn.Module):
+    """The mean of the last stage's tokens in place of a code: what pooled methods read."""
+
+    proxies = None
+
+    def forward(self, stages: list[Tensor]) -> Output:
+        return Output(stages[-1].mean(1), [], [])
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Everything a run reads: the data, its backbone, and where batches come from."""
@@ -158,8 +167,9 @@ def run(config: Config) -> Path:
         "dataset_hash": inputs.dataset.hash,
         "backbone_id": inputs.backbone_id,
     }
-    results.write_run(folder, config, history, codes, model.network, top1, facts)
-    checkpoint.unlink()
+    solved = solved_codes(model, inputs)
+    results.write_run(folder, config, history, codes, model.network, top1, facts, solved)
+    checkpoint.unlink(missing_ok=True)
     return folder
 
 
@@ -167,41 +177,76 @@ def build_model(config: Config, inputs: Inputs) -> Method:
     """The untrained method, with its backbone in front when that is fine-tuned."""
     labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
     method = build_method(config, inputs.channels, labels)
-    if config.finetune:
-        return method._replace(network=FineTuned(inputs.backbone, method.network, config.stages))
-    return method
+    return method._replace(network=with_backbone(method.network, inputs))
+
+
+def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
+    """What reads the source's batches: the head, after the backbone if those are images."""
+    if isinstance(inputs.source, ImageSource):
+        return FineTuned(inputs.backbone, head, stages=len(inputs.channels))
+    return head
 
 
 def train_model(
     method: Method, config: Config, inputs: Inputs, checkpoint: Path
 ) -> list[dict[str, float]]:
-    """Train on the train split; returns the history."""
+    """Train on the train split; returns the history, empty for a closed-form method."""
     rows = inputs.dataset.rows("train")
+    if method.criterion is None:
+        network = method.network
+        head = network.head if isinstance(network, FineTuned) else network
+        head.fit(torch.from_numpy(pooled_features(inputs, rows)))
+        return []
     labels = torch.from_numpy(inputs.dataset.labels(rows))
     return train.fit(method, inputs.source, rows, labels, config, checkpoint)
 
 
 def encode_splits(model: nn.Module, inputs: Inputs) -> tuple[dict[str, np.ndarray], float]:
-    """Codes of queries and database, and the share of queries nearest to their class's proxy."""
-    query, database = inputs.dataset.rows("test"), inputs.dataset.rows("train")
+    """Codes of queries and database, and the share of queries nearest to their class's centre.
+
+    The centres are the network's proxies; where it has none, or none for the database's classes,
+    they are the mean relaxed codes of those classes in the database.
+    """
+    query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
+    query_labels, database_labels = map(inputs.dataset.labels, (query, database))
     u = train.relaxed_codes(model, inputs.source, query)
-    query_labels = inputs.dataset.labels(query)
-    nearest = nearest_proxy(u, model.get_buffer("proxies"))
+    u_database = train.relaxed_codes(model, inputs.source, database)
+    centres, proxies = class_means(u_database, database_labels), model.proxies
+    if proxies is not None and len(proxies) >= len(centres):
+        centres = proxies.cpu()
     codes = {
         "query_codes": binarise(u).numpy(),
         "query_labels": query_labels,
-        "database_codes": binarise(train.relaxed_codes(model, inputs.source, database)).numpy(),
-        "database_labels": inputs.dataset.labels(database),
+        "database_codes": binarise(u_database).numpy(),
+        "database_labels": database_labels,
     }
-    return codes, float((nearest == query_labels).mean())
+    return codes, float((nearest_proxy(u, centres) == query_labels).mean())
+
+
+def class_means(u: Tensor, labels: np.ndarray) -> Tensor:
+    """Mean of u (M, K) per class: (Y, K); NaN for a class below Y that has no image."""
+    own = F.one_hot(torch.from_numpy(labels)).to(u.dtype)  # (M, Y)
+    return own.T @ u / own.sum(0)[:, None]
 
 
 def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
-    """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,)."""
-    return (F.normalize(u) @ F.normalize(proxies).T).argmax(1).numpy()
+    """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,).
+
+    A proxy that is NaN is no candidate.
+    """
+    cosine = F.normalize(u) @ F.normalize(proxies).T
+    return cosine.nan_to_num(nan=-2.0).argmax(1).numpy()
+
+
+def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
+    """The database's codes that the criterion solved from labels, if the database is its images."""
+    database, train_rows = map(inputs.dataset.rows, ("database", "train"))
+    if method.criterion is None or not np.array_equal(database, train_rows):
+        return None
+    codes = method.criterion.database_codes()
+    return None if codes is None else codes.cpu().numpy()
 
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
     """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
-    plain = inputs.source.plain_batches(rows)
-    return torch.stack([stages[-1].mean(1) for stages in plain]).mean(0).numpy()
+    return train.relaxed_codes(with_backbone(MeanPool(), inputs), inputs.source, rows).numpy()

@@ -88,8 +88,11 @@ def git(*arguments: str) -> str:
         return ""
 
 
-def score(codes: Mapping[str, np.ndarray], top1: float) -> list[dict[str, Any]]:
-    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`."""
+def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str, Any]]:
+    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`.
+
+    top1 is the network's, measured apart; None leaves its row out.
+    """
     arrays = tuple(codes[name] for name in CODE_ARRAYS)
     sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
     rows = [
@@ -100,7 +103,8 @@ def score(codes: Mapping[str, np.ndarray], top1: float) -> list[dict[str, Any]]:
         {"metric": f"P@{k}", "k": k, "ties": "expected", "value": precision_at_k(*arrays, k=k)}
         for k in (1, 10)
     ]
-    rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
+    if top1 is not None:
+        rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
     return [{**row, **sizes} for row in rows]
 
 
@@ -115,11 +119,16 @@ def write_run(
     model: torch.nn.Module,
     top1: float,
     facts: Mapping[str, Any],
+    solved: np.ndarray | None = None,
 ) -> None:
-    """Write a whole run folder, each file atomically, metrics.csv last."""
+    """Write a whole run folder, each file atomically, metrics.csv last.
+
+    solved (M, K): codes of the database that were solved from its labels. They are scored beside
+    the network's own, as database_codes `dcc`, and kept in a file apart.
+    """
     write_json(folder / "config.json", asdict(config))
     write_json(folder / "env.json", {**environment(), **facts})
-    write_csv(folder / "history.csv", pd.DataFrame(history))
+    write_csv(folder / "history.csv", pd.DataFrame(history or {"epoch": []}))
     write_npz(folder / "codes.npz", codes)
     with atomic(folder / "model.safetensors") as partial:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
@@ -127,9 +136,13 @@ def write_run(
     common = {name: getattr(config, name) for name in names} | {
         "run_id": folder.name,
         "protocol": config.protocol,
-        "database_codes": "network",
     }
-    rows = [{**common, **row} for row in score(codes, top1)]
+    rows = [{"database_codes": "network", **row} for row in score(codes, top1)]
+    if solved is not None:
+        write_npz(folder / "solved_codes.npz", {"database_codes": solved})
+        beside = score({**codes, "database_codes": solved}, top1=None)
+        rows += [{"database_codes": "dcc", **row} for row in beside]
+    rows = [{**common, **row} for row in rows]
     write_csv(folder / "metrics.csv", pd.DataFrame(rows)[list(COLUMNS)])
 
 

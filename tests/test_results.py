@@ -160,6 +160,99 @@ def test_nearest_proxy_by_hand():
     assert experiment.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
 
 
+# Methods that differ in what they leave behind
+
+
+def apart(place: Path, **given) -> Config:
+    """Settings of runs that the tables below do not collect."""
+    return settings(place, results_dir=str(place / "apart"), **given)
+
+
+def test_codes_solved_from_labels_are_scored_beside_the_network_and_kept_apart(place):
+    folder = experiment.run(apart(place, method="adsh"))
+    table = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+    retrieval = ["mAP", "mAP", "P@1", "P@10"]
+    assert table.metric.tolist() == [*retrieval, "top1", *retrieval]
+    assert table.database_codes.tolist() == ["network"] * 5 + ["dcc"] * 4
+    codes = read_codes(folder)
+    with np.load(folder / "solved_codes.npz") as stored:
+        solved = stored["database_codes"]
+    assert (solved.shape, solved.dtype) == ((15, 12), np.int8)
+    assert set(np.unique(solved)) == {-1, 1}
+    for rows, database in (("network", codes["database_codes"]), ("dcc", solved)):
+        expected = [row["value"] for row in score({**codes, "database_codes": database}, top1=None)]
+        found = table[(table.database_codes == rows) & (table.metric != "top1")]
+        assert found.value.astype(float).tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_main_codes_are_the_networks_not_the_solved_ones(place):
+    config = apart(place, method="adsh")
+    folder = experiment.run(config)
+    inputs = experiment.prepare(config)
+    network = experiment.build_model(config, inputs).network
+    network.load_state_dict(load_file(folder / "model.safetensors"))  # holds no solved codes
+    u = experiment.train.relaxed_codes(network, inputs.source, inputs.dataset.rows("train"))
+    np.testing.assert_array_equal(binarise(u).numpy(), read_codes(folder)["database_codes"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rules"),
+    [("validation", {"network", "dcc"}), ("unseen@unseen", {"network"})],
+)
+def test_solved_codes_count_only_where_the_database_was_trained_on(
+    tmp_path, own_cache, protocol, rules
+):
+    write_folder(tmp_path / "images", classes=5, per_class=20)
+    folder = experiment.run(settings(tmp_path, method="adsh", protocol=protocol, epochs=1))
+    table = pd.read_csv(folder / "metrics.csv")
+    assert set(table.database_codes) == rules
+    assert (folder / "solved_codes.npz").exists() == ("dcc" in rules)
+
+
+@pytest.mark.parametrize("name", ["lsh", "itq"])
+@pytest.mark.parametrize("finetune", [False, True])
+def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetune):
+    folder = experiment.run(apart(place, method=name, finetune=finetune))
+    assert (folder / "history.csv").read_text() == "epoch\n"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    inputs = experiment.prepare(settings(place, method=name, finetune=finetune))
+    features = experiment.pooled_features(inputs, inputs.dataset.rows("train"))
+    mean = load_file(folder / "model.safetensors")["head.mean" if finetune else "mean"]
+    np.testing.assert_allclose(mean, features.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_class_means_and_classes_without_images():
+    u = torch.tensor([[1.0, 3], [3, 1], [-1, 0]])
+    means = experiment.class_means(u, np.array([1, 1, 3]))
+    assert means[[1, 3]].tolist() == [[2, 2], [-1, 0]]
+    queries = torch.tensor([[1.0, 1], [-5, 1], [1, -2]])
+    assert experiment.nearest_proxy(queries, means).tolist() == [1, 3, 1]
+
+
+@pytest.mark.parametrize("protocol", ["all-classes", "unseen@unseen"])
+@pytest.mark.parametrize("name", ["orthohash", "dpsh"])
+def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, protocol):
+    write_folder(tmp_path / "images", classes=5, per_class=8)
+    config = settings(tmp_path, method=name, protocol=protocol)
+    inputs = experiment.prepare(config)
+    network = experiment.build_model(config, inputs).network
+    _, top1 = experiment.encode_splits(network, inputs)
+    u, labels = {}, {}
+    for split in ("test", "database"):
+        rows = inputs.dataset.rows(split)
+        u[split] = experiment.train.relaxed_codes(network, inputs.source, rows)
+        labels[split] = inputs.dataset.labels(rows)
+    classes = sorted(set(labels["database"]))
+    centres = {y: u["database"][labels["database"] == y].mean(0) for y in classes}
+    if name == "orthohash" and protocol == "all-classes":
+        centres = dict(enumerate(network.proxies))
+    right = 0
+    for code, label in zip(u["test"], labels["test"], strict=True):
+        cosine = {y: float(torch.cosine_similarity(code, c, dim=0)) for y, c in centres.items()}
+        right += max(cosine, key=cosine.get) == label
+    assert top1 == pytest.approx(right / len(labels["test"]))
+
+
 # Names
 
 
@@ -174,6 +267,7 @@ def test_run_id_reads_well_and_is_stable(place):
     [
         *({"bits": 24}, {"seed": 1}, {"variant": "no-graph"}, {"margin": 0.3}, {"epochs": 3}),
         *({"protocol": "validation"}, {"image_size": 64}, {"method": "orthohash"}),
+        {"loss_weight": 2.0},
     ],
 )
 def test_run_id_changes_with_the_settings(place, given):
