@@ -93,7 +93,9 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(6.5, 3.6), layout="constrained")
     axis = figure.subplots()
     for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
-        rows = (cells[cells.method == method].set_index("bits")[["mean", "min", "max"]] * 100).sort_index()
+        rows = (
+            cells[cells.method == method].set_index("bits")[["mean", "min", "max"]] * 100
+        ).sort_index()
         spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
         axis.errorbar(rows.index, rows["mean"], yerr=spread, capsize=3, **style(method))
     axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, 100))

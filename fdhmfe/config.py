@@ -1,5 +1,6 @@
-"""One frozen, typed configuration; profiles and variants are small sets of overrides."""
+"""One frozen, typed configuration; profiles, variants and tuning are small sets of overrides."""
 
+import csv
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -9,6 +10,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BITS = (12, 24, 32, 48)
+TUNED = Path(__file__).with_name("tuned.csv")  # written by fdhmfe.tune
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,15 @@ METHODS = (
     *("exchnet", "a2-net", "semicon"),  # fine-grained: attention, trained as adsh is
 )
 
+CLOSED_FORM = ("lsh", "itq")
+
+# What the tables of notebooks 07 and 09 hold, by profile: methods, and seeds per cell
+_FEW = ("fdh-mfe", "lsh", "csq", "orthohash", "a2-net")
+TABLE_METHODS = MappingProxyType(
+    {"smoke": _FEW[:4], "quick": _FEW, "laptop": METHODS, "paper": METHODS}
+)
+SEEDS = MappingProxyType({"smoke": (0,), "quick": (0,), "laptop": (0, 1, 2), "paper": (0, 1, 2)})
+
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "profile": tuple(PROFILES),
@@ -163,7 +174,7 @@ POSITIVE = (
 
 
 def load(profile: str = "quick", **overrides: Any) -> Config:
-    """The configuration of a profile, then of a variant, with `overrides` on top.
+    """The configuration of a profile, then the method's tuning, a variant, and `overrides` on top.
 
     Raises ValueError for an unknown name or choice (with the nearest valid one), a value of the
     wrong type, or a number out of range.
@@ -185,7 +196,17 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     if checked.get("views", 2) < 2:
         raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
     variant = VARIANTS[checked.get("variant", "full")]
-    return Config(**{**PROFILES[profile], **variant, **checked})
+    tuned = tuning(profile, checked.get("method", Config.method))
+    return Config(**{**PROFILES[profile], **tuned, **variant, **checked})
+
+
+def tuning(profile: str, method: str) -> dict[str, float]:
+    """Learning rate and loss weight that fdhmfe.tune chose for a method; empty where untuned."""
+    with open(TUNED, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row.pop("profile"), row.pop("method")) == (profile, method):
+                return {name: float(value) for name, value in row.items()}
+    return {}
 
 
 def check_type(name: str, value: Any, expected: type) -> Any:

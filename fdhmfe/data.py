@@ -66,6 +66,10 @@ class Dataset:
         """The image of a table row, decoded to RGB."""
         return open_image(self.root / self.table.path.iat[row])
 
+    def mask(self, row: int) -> np.ndarray:
+        """The foreground mask (H, W) of a table row that has one."""
+        return open_mask(self.root / self.table["mask"].iat[row])
+
     @property
     def images_hash(self) -> str:
         """Changes with any image's bytes or their order only."""

@@ -1,57 +1,21 @@
 """One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe import backbone as backbones
-from fdhmfe import results, train, views
-from fdhmfe.backbone import StageBackbone, frozen, pretrained
-from fdhmfe.cache import StageCache, cached_view
-from fdhmfe.config import REPOSITORY, Config, resolve
-from fdhmfe.data import Dataset, open_dataset
-from fdhmfe.embedded import embedded_backbone, embedded_weights
-from fdhmfe.files import content_hash, file_hash
-from fdhmfe.hashing import binarise
+from fdhmfe import results, train
+from fdhmfe.backbone import StageBackbone
+from fdhmfe.config import Config
+from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
-from fdhmfe.views import PLAIN_VIEWS, load_views
-
-
-@dataclass(frozen=True)
-class CachedSource:
-    """The deepest `stages` maps from the cache; training images come in views drawn at random."""
-
-    views: list[StageCache]
-    stages: int
-
-    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-        view = rng.integers(len(self.views), size=len(rows))
-        parts = [self.views[v].read(rows[[i]], self.stages) for i, v in enumerate(view)]
-        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
-
-    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [self.views[view].read(rows, self.stages) for view in PLAIN_VIEWS]
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """Images decoded on demand, for fine-tuning; training images are random crops."""
-
-    dataset: Dataset
-    size: int
-
-    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-        view = int(rng.integers(2, 2**31))
-        return [load_views(self.dataset, rows, view, self.size)]
-
-    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
+from fdhmfe.scoring import Encoded, class_means, metric_rows
+from fdhmfe.statistics import share_on_object
+from fdhmfe.train import batches
 
 
 class FineTuned(nn.Module):
@@ -77,73 +41,6 @@ class MeanPool(nn.Module):
         return Output(stages[-1].mean(1), [], [])
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Everything a run reads: the data, its backbone, and where batches come from."""
-
-    dataset: Dataset
-    backbone: StageBackbone
-    backbone_id: str  # content hash of the weights
-    source: CachedSource | ImageSource
-    channels: list[int]
-
-
-def prepare(config: Config) -> Inputs:
-    """Open the data set, build the backbone, and compute or open its stage features."""
-    dataset = open_dataset(config)
-    backbone, backbone_id = open_backbone(config, dataset)
-    if not config.finetune:
-        backbone = frozen(backbone)
-    with torch.inference_mode():
-        probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
-    channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
-    source = (
-        ImageSource(dataset, config.image_size)
-        if config.finetune
-        else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
-    )
-    return Inputs(dataset, backbone, backbone_id, source, channels)
-
-
-def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:
-    """The backbone a configuration names, and what identifies its weights."""
-    if config.backbone == "embedded":
-        weights = embedded_weights(dataset, config)
-        return embedded_backbone(weights, config), file_hash(weights)
-    weights = resolve(config.weights) if config.weights else None
-    backbone = pretrained(
-        config.backbone,
-        weights,
-        stages=config.cached_stages,
-        grid=config.grid,
-        size=config.image_size,
-    )
-    return backbone, f"{config.backbone}-{file_hash(weights) if weights else 'published'}"
-
-
-def open_views(
-    config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
-) -> list[StageCache]:
-    """The plain views of every image, and the other training views of the training images."""
-    source = [file_hash(Path(module.__file__)) for module in (views, backbones)]
-    key = content_hash(
-        *(dataset.images_hash, backbone_id, source),
-        *(config.image_size, config.grid, config.cached_stages),
-    )
-    folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
-    return [
-        cached_view(
-            folder / f"view-{view}",
-            dataset,
-            np.arange(len(dataset.table)) if view in PLAIN_VIEWS else dataset.learnable,
-            view,
-            backbone,
-            config.image_size,
-        )
-        for view in range(config.views)
-    ]
-
-
 def run(config: Config) -> Path:
     """Train, encode, score and store one run; returns its folder.
 
@@ -160,15 +57,19 @@ def run(config: Config) -> Path:
     model = build_model(config, inputs)
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
     history = train_model(model, config, inputs, checkpoint)
-    codes, top1 = encode_splits(model.network, inputs)
+    encoded = encode(model.network, inputs)
     facts = {
         "seconds": round(time.perf_counter() - started, 1),
         "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
         "dataset_hash": inputs.dataset.hash,
         "backbone_id": inputs.backbone_id,
+        **kept_on_object(model.network, inputs),
     }
     solved = solved_codes(model, inputs)
-    results.write_run(folder, config, history, codes, model.network, top1, facts, solved)
+    if solved is not None:
+        results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
+    rows = metric_rows(encoded, config.method, solved)
+    results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
     checkpoint.unlink(missing_ok=True)
     return folder
 
@@ -201,41 +102,19 @@ def train_model(
     return train.fit(method, inputs.source, rows, labels, config, checkpoint)
 
 
-def encode_splits(model: nn.Module, inputs: Inputs) -> tuple[dict[str, np.ndarray], float]:
-    """Codes of queries and database, and the share of queries nearest to their class's centre.
+def encode(model: nn.Module, inputs: Inputs) -> Encoded:
+    """Relaxed codes of queries and database, and the centres that top-1 compares them with.
 
     The centres are the network's proxies; where it has none, or none for the database's classes,
     they are the mean relaxed codes of those classes in the database.
     """
     query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
+    u, u_database = (train.relaxed_codes(model, inputs.source, rows) for rows in (query, database))
     query_labels, database_labels = map(inputs.dataset.labels, (query, database))
-    u = train.relaxed_codes(model, inputs.source, query)
-    u_database = train.relaxed_codes(model, inputs.source, database)
     centres, proxies = class_means(u_database, database_labels), model.proxies
     if proxies is not None and len(proxies) >= len(centres):
         centres = proxies.cpu()
-    codes = {
-        "query_codes": binarise(u).numpy(),
-        "query_labels": query_labels,
-        "database_codes": binarise(u_database).numpy(),
-        "database_labels": database_labels,
-    }
-    return codes, float((nearest_proxy(u, centres) == query_labels).mean())
-
-
-def class_means(u: Tensor, labels: np.ndarray) -> Tensor:
-    """Mean of u (M, K) per class: (Y, K); NaN for a class below Y that has no image."""
-    own = F.one_hot(torch.from_numpy(labels)).to(u.dtype)  # (M, Y)
-    return own.T @ u / own.sum(0)[:, None]
-
-
-def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
-    """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,).
-
-    A proxy that is NaN is no candidate.
-    """
-    cosine = F.normalize(u) @ F.normalize(proxies).T
-    return cosine.nan_to_num(nan=-2.0).argmax(1).numpy()
+    return Encoded(u, u_database, query_labels, database_labels, centres)
 
 
 def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
@@ -245,6 +124,27 @@ def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
         return None
     codes = method.criterion.database_codes()
     return None if codes is None else codes.cpu().numpy()
+
+
+@torch.inference_mode()
+def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
+    """Share of the kept tokens' area on the object, and the object's share of the image (chance).
+
+    Over the queries as they are, all stages; empty where there are no masks or no selection.
+    """
+    rows = inputs.dataset.rows("test")
+    if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
+        return {}
+    outputs = [network.eval()(inputs.source.plain_batches(part)[0]) for part in batches(rows)]
+    if not getattr(outputs[0], "kept_index", []):
+        return {}
+    masks = [inputs.dataset.mask(row) for row in rows]
+    shares = []
+    for level, logits in enumerate(outputs[0].token_logits):
+        kept = torch.cat([output.kept_index[level] for output in outputs]).cpu().numpy()
+        shares.append(share_on_object(kept, masks, logits.shape[1]))
+    chance = float(np.mean([mask.mean() for mask in masks]))
+    return {"kept_on_object": float(np.mean(shares)), "object_share": chance}
 
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:

@@ -20,10 +20,11 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook at work. `config` is what its parameters resolve to."""
+    """One notebook at work. `config` is what its parameters, `given`, resolve to."""
 
     name: str
     config: Config
+    given: Mapping[str, Any]
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -31,6 +32,10 @@ class Lesson:
         """One line to print beside a figure: data, bits, seed, profile."""
         c = self.config
         return f"{c.dataset}, {c.bits} bits, seed {c.seed}, profile {c.profile}"
+
+    def configure(self, **changes: Any) -> Config:
+        """The notebook's settings with some changed: another method, variant, length or seed."""
+        return config.load(**{**self.given, **changes})
 
     def check(self, claim: str, holds: bool, otherwise: str) -> None:
         """Print a tick when the claim holds; raise AssertionError saying what to do if not."""
@@ -62,7 +67,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
             raise ValueError(f"{name} has no parameter {given!r}{hint}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
-    lesson = Lesson(name, config.load(**chosen))
+    lesson = Lesson(name, config.load(**chosen), chosen)
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
     device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(lesson.protocol, versions, device, sep=" | ")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -14,36 +13,6 @@ from PIL import Image
 from fdhmfe.files import atomic
 
 RIGHT, WRONG, QUERY = "#0072B2", "#D55E00", "#000000"  # blue, vermilion: safe for colour-blind eyes
-# One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
-# only solid, thick line.
-METHOD_NAMES = {
-    "fdh-mfe": "FDH-MFE",
-    "lsh": "LSH",
-    "itq": "ITQ",
-    "dpsh": "DPSH",
-    "hashnet": "HashNet",
-    "adsh": "ADSH",
-    "csq": "CSQ",
-    "dpn": "DPN",
-    "orthohash": "OrthoHash",
-    "exchnet": "ExchNet",
-    "a2-net": "A²-Net",
-    "semicon": "SEMICON",
-}
-METHOD_COLOURS = {
-    "fdh-mfe": "#0072B2",  # blue
-    **dict.fromkeys(("lsh", "itq"), "#7F7F7F"),
-    **dict.fromkeys(("dpsh", "hashnet", "adsh"), "#009E73"),  # bluish green
-    **dict.fromkeys(("csq", "dpn", "orthohash"), "#E69F00"),  # orange
-    **dict.fromkeys(("exchnet", "a2-net", "semicon"), "#CC79A7"),  # reddish purple
-}
-METHOD_MARKERS = dict(zip(METHOD_NAMES, "oPX^v<Ddsp*h", strict=True))
-METHOD_LINES = {
-    "fdh-mfe": "-",
-    **dict.fromkeys(("lsh", "dpsh", "csq", "exchnet"), ":"),
-    **dict.fromkeys(("itq", "hashnet", "dpn", "a2-net"), "-."),
-    **dict.fromkeys(("adsh", "orthohash", "semicon"), "--"),
-}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -119,54 +88,6 @@ def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     axis.grid(which="minor", color="#999999", linewidth=0.5)
     axis.tick_params(which="minor", length=0)
     axis.set_xlabel("bit (white +1, black -1)")
-    return figure
-
-
-def loss_curves(history: pd.DataFrame) -> Figure:
-    """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
-    parts = [column for column in history.columns if column != "epoch"]
-    columns = 4
-    rows = -(-len(parts) // columns)
-    figure = Figure(figsize=(9, 2.0 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for axis, part in zip(axes, parts, strict=False):
-        axis.plot(history.epoch, history[part], color=RIGHT, marker="o", markersize=3)
-        axis.set_title(part, fontsize=9)
-        axis.set_ylim(bottom=0)
-    for axis in axes[len(parts) :]:
-        axis.axis("off")
-    figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("mean over the epoch", fontsize=9)
-    return figure
-
-
-def map_by_bits(table: pd.DataFrame, title: str) -> Figure:
-    """mAP@all against code length, one line per method; bars span the seeds.
-
-    table: rows of tables/map.csv with metric mAP, one tie rule and one rule for database codes.
-    """
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axis = figure.subplots()
-    methods = table.groupby("method")
-    for method in [name for name in METHOD_NAMES if name in methods.groups]:
-        by_bits = methods.get_group(method).groupby("bits").value.agg(["mean", "min", "max"]) * 100
-        spread = [by_bits["mean"] - by_bits["min"], by_bits["max"] - by_bits["mean"]]
-        axis.errorbar(
-            by_bits.index,
-            by_bits["mean"],
-            yerr=np.array(spread),
-            label=METHOD_NAMES[method],
-            color=METHOD_COLOURS[method],
-            marker=METHOD_MARKERS[method],
-            linestyle=METHOD_LINES[method],
-            capsize=3,
-            **({"linewidth": 2.5, "zorder": 3} if method == "fdh-mfe" else {}),
-        )
-    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, 100), title=title)
-    axis.set_xticks(sorted(table.bits.unique()))
-    axis.title.set_fontsize(9)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    sns.despine(figure)
     return figure
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from fdhmfe.config import REPOSITORY, Config
 from fdhmfe.files import atomic, content_hash, file_hash, read_json, write_json
-from fdhmfe.metrics import mean_average_precision, precision_at_k
+from fdhmfe.scoring import CODE_ARRAYS
 
 COLUMNS = (
     "run_id",
@@ -88,43 +88,18 @@ def git(*arguments: str) -> str:
         return ""
 
 
-def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str, Any]]:
-    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`.
-
-    top1 is the network's, measured apart; None leaves its row out.
-    """
-    arrays = tuple(codes[name] for name in CODE_ARRAYS)
-    sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
-    rows = [
-        {"metric": "mAP", "k": "all", "ties": t, "value": mean_average_precision(*arrays, ties=t)}
-        for t in ("expected", "index")
-    ]
-    rows += [
-        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": precision_at_k(*arrays, k=k)}
-        for k in (1, 10)
-    ]
-    if top1 is not None:
-        rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
-    return [{**row, **sizes} for row in rows]
-
-
-CODE_ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
-
-
 def write_run(
     folder: Path,
     config: Config,
     history: list[dict[str, float]],
     codes: Mapping[str, np.ndarray],
     model: torch.nn.Module,
-    top1: float,
+    rows: list[dict[str, Any]],
     facts: Mapping[str, Any],
-    solved: np.ndarray | None = None,
 ) -> None:
     """Write a whole run folder, each file atomically, metrics.csv last.
 
-    solved (M, K): codes of the database that were solved from its labels. They are scored beside
-    the network's own, as database_codes `dcc`, and kept in a file apart.
+    rows: those of scoring.metric_rows; they are completed with the run's settings.
     """
     write_json(folder / "config.json", asdict(config))
     write_json(folder / "env.json", {**environment(), **facts})
@@ -132,18 +107,10 @@ def write_run(
     write_npz(folder / "codes.npz", codes)
     with atomic(folder / "model.safetensors") as partial:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
-    names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed")
-    common = {name: getattr(config, name) for name in names} | {
-        "run_id": folder.name,
-        "protocol": config.protocol,
-    }
-    rows = [{"database_codes": "network", **row} for row in score(codes, top1)]
-    if solved is not None:
-        write_npz(folder / "solved_codes.npz", {"database_codes": solved})
-        beside = score({**codes, "database_codes": solved}, top1=None)
-        rows += [{"database_codes": "dcc", **row} for row in beside]
-    rows = [{**common, **row} for row in rows]
-    write_csv(folder / "metrics.csv", pd.DataFrame(rows)[list(COLUMNS)])
+    names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
+    common = {name: getattr(config, name) for name in names} | {"run_id": folder.name}
+    table = pd.DataFrame([{**common, **row} for row in rows])
+    write_csv(folder / "metrics.csv", table[list(COLUMNS)])
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -153,12 +153,17 @@ def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
+def batches(rows: np.ndarray, size: int = 128) -> list[np.ndarray]:
+    """Rows in batches for encoding, where their size does not change the result."""
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
+
+
 @torch.inference_mode()
-def relaxed_codes(model: nn.Module, source: Source, rows: np.ndarray, batch: int = 128) -> Tensor:
+def relaxed_codes(model: nn.Module, source: Source, rows: np.ndarray) -> Tensor:
     """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views."""
     model.eval()
     parts = []
-    for first in range(0, len(rows), batch):
-        views = source.plain_batches(rows[first : first + batch])
+    for batch in batches(rows):
+        views = source.plain_batches(batch)
         parts.append(torch.stack([model(inputs).u for inputs in views]).mean(0).cpu())
     return torch.cat(parts)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdhmfe import embedded, experiment
+from fdhmfe import embedded, inputs
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -69,6 +69,6 @@ def shared_data() -> Callable[[str], str]:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Feature caches go to a temporary folder instead of data/cache."""
-    for module in (embedded, experiment):
+    for module in (embedded, inputs):
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     return tmp_path / "data" / "cache"

@@ -11,8 +11,8 @@ from fdhmfe import baseline_losses as formulas
 from fdhmfe import losses
 from fdhmfe.cache import StageCache
 from fdhmfe.config import METHODS, Config, load
-from fdhmfe.experiment import CachedSource
 from fdhmfe.hashing import balanced_codes, binarise, hash_centres, random_proxies
+from fdhmfe.inputs import CachedSource
 from fdhmfe.methods import Batch, Method, build_method
 from fdhmfe.metrics import mean_average_precision
 from fdhmfe.train import fit, relaxed_codes

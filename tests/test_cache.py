@@ -15,7 +15,7 @@ from fdhmfe.backbone import EmbeddedNet, StageBackbone, stage_extractor
 from fdhmfe.cache import BATCH, StageCache, cached_view
 from fdhmfe.config import load
 from fdhmfe.data import DataError, Dataset, open_dataset
-from fdhmfe.experiment import open_views
+from fdhmfe.inputs import open_views
 from fdhmfe.views import MEAN, STD, load_views, view_image
 
 SIZE = 32

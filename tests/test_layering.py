@@ -17,7 +17,8 @@ ORDER = [
     *("views", "backbone", "cache", "embedded"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
-    *("metrics", "results", "experiment", "plots", "lesson", "reproduce"),
+    *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
+    *("tune", "charts", "plots", "lesson", "reproduce"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

@@ -13,7 +13,8 @@ import torch
 from conftest import write_folder
 from safetensors.torch import load_file
 
-from fdhmfe import embedded, experiment
+from fdhmfe import embedded, experiment, scoring
+from fdhmfe import inputs as run_inputs
 from fdhmfe.config import Config, load
 from fdhmfe.files import read_json, write_json
 from fdhmfe.hashing import binarise
@@ -23,7 +24,6 @@ from fdhmfe.results import (
     read_codes,
     read_runs,
     run_id,
-    score,
     source_hash,
     write_csv,
     write_map_table,
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("runs")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (embedded, experiment):
+        for module in (embedded, run_inputs):
             patch.setattr(module, "REPOSITORY", root)
         yield root
 
@@ -134,17 +134,18 @@ def test_values_are_the_metrics_of_the_stored_codes(run, metrics):
 
 def test_stored_model_gives_the_stored_codes_and_top1(place, run, metrics):
     config = settings(place)
-    inputs = experiment.prepare(config)
+    inputs = run_inputs.prepare(config)
     method = experiment.build_model(config, inputs)
     method.network.load_state_dict(load_file(run / "model.safetensors"))
-    codes, top1 = experiment.encode_splits(method.network, inputs)
+    encoded = experiment.encode(method.network, inputs)
+    codes, top1 = encoded.codes, encoded.top1
     for name, stored in read_codes(run).items():
         np.testing.assert_array_equal(codes[name], stored)
     assert metrics.value.iat[4] == pytest.approx(top1)
 
 
 def test_database_is_train_and_queries_are_test(place, run):
-    inputs = experiment.prepare(settings(place))
+    inputs = run_inputs.prepare(settings(place))
     network = experiment.build_model(settings(place), inputs).network
     network.load_state_dict(load_file(run / "model.safetensors"))
     paths = inputs.dataset.table.path
@@ -157,7 +158,7 @@ def test_database_is_train_and_queries_are_test(place, run):
 def test_nearest_proxy_by_hand():
     proxies = torch.tensor([[1.0, 1], [-1, 1], [-1, -1]])
     u = torch.tensor([[0.1, 3.0], [-9, 8], [-1, -5], [0.2, 0.1]])
-    assert experiment.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
+    assert scoring.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
 
 
 # Methods that differ in what they leave behind
@@ -180,7 +181,9 @@ def test_codes_solved_from_labels_are_scored_beside_the_network_and_kept_apart(p
     assert (solved.shape, solved.dtype) == ((15, 12), np.int8)
     assert set(np.unique(solved)) == {-1, 1}
     for rows, database in (("network", codes["database_codes"]), ("dcc", solved)):
-        expected = [row["value"] for row in score({**codes, "database_codes": database}, top1=None)]
+        expected = [
+            row["value"] for row in scoring.score({**codes, "database_codes": database}, top1=None)
+        ]
         found = table[(table.database_codes == rows) & (table.metric != "top1")]
         assert found.value.astype(float).tolist() == pytest.approx(expected, abs=1e-15)
 
@@ -188,7 +191,7 @@ def test_codes_solved_from_labels_are_scored_beside_the_network_and_kept_apart(p
 def test_main_codes_are_the_networks_not_the_solved_ones(place):
     config = apart(place, method="adsh")
     folder = experiment.run(config)
-    inputs = experiment.prepare(config)
+    inputs = run_inputs.prepare(config)
     network = experiment.build_model(config, inputs).network
     network.load_state_dict(load_file(folder / "model.safetensors"))  # holds no solved codes
     u = experiment.train.relaxed_codes(network, inputs.source, inputs.dataset.rows("train"))
@@ -215,7 +218,7 @@ def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetun
     folder = experiment.run(apart(place, method=name, finetune=finetune))
     assert (folder / "history.csv").read_text() == "epoch\n"
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    inputs = experiment.prepare(settings(place, method=name, finetune=finetune))
+    inputs = run_inputs.prepare(settings(place, method=name, finetune=finetune))
     features = experiment.pooled_features(inputs, inputs.dataset.rows("train"))
     mean = load_file(folder / "model.safetensors")["head.mean" if finetune else "mean"]
     np.testing.assert_allclose(mean, features.mean(0), rtol=1e-5, atol=1e-6)
@@ -223,10 +226,10 @@ def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetun
 
 def test_class_means_and_classes_without_images():
     u = torch.tensor([[1.0, 3], [3, 1], [-1, 0]])
-    means = experiment.class_means(u, np.array([1, 1, 3]))
+    means = scoring.class_means(u, np.array([1, 1, 3]))
     assert means[[1, 3]].tolist() == [[2, 2], [-1, 0]]
     queries = torch.tensor([[1.0, 1], [-5, 1], [1, -2]])
-    assert experiment.nearest_proxy(queries, means).tolist() == [1, 3, 1]
+    assert scoring.nearest_proxy(queries, means).tolist() == [1, 3, 1]
 
 
 @pytest.mark.parametrize("protocol", ["all-classes", "unseen@unseen"])
@@ -234,9 +237,9 @@ def test_class_means_and_classes_without_images():
 def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, protocol):
     write_folder(tmp_path / "images", classes=5, per_class=8)
     config = settings(tmp_path, method=name, protocol=protocol)
-    inputs = experiment.prepare(config)
+    inputs = run_inputs.prepare(config)
     network = experiment.build_model(config, inputs).network
-    _, top1 = experiment.encode_splits(network, inputs)
+    top1 = experiment.encode(network, inputs).top1
     u, labels = {}, {}
     for split in ("test", "database"):
         rows = inputs.dataset.rows(split)
@@ -363,7 +366,7 @@ def test_score_by_hand():
         "query_labels": np.array([0]),
         "database_labels": np.array([0, 1, 0] + [1] * 7),
     }
-    values = {(row["metric"], row["ties"]): row["value"] for row in score(codes, top1=0.5)}
+    values = {(row["metric"], row["ties"]): row["value"] for row in scoring.score(codes, top1=0.5)}
     assert values == pytest.approx(
         {
             ("mAP", "expected"): (1 + 5 / 6) / 2,

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from fdhmfe import experiment
 from fdhmfe.cache import StageCache
 from fdhmfe.config import REPOSITORY, Config, load
-from fdhmfe.experiment import CachedSource
 from fdhmfe.hashing import binarise
+from fdhmfe.inputs import CachedSource
 from fdhmfe.methods import Method, build_method
 from fdhmfe.results import read_codes
 from fdhmfe.train import (
@@ -241,8 +241,8 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_train
         root = Path(sys.argv[1])
-        test_train.experiment.REPOSITORY = root
-        from fdhmfe import embedded
+        from fdhmfe import embedded, inputs
+        inputs.REPOSITORY = root
         embedded.REPOSITORY = root
         test_train.whole_run(root, "killed")
     """)

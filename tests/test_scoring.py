@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdhmfe.references import class_id_codes, nearest_proxy, unquantised_map
+from fdhmfe.scoring import class_id_codes, nearest_proxy, unquantised_map
 
 PROXIES = torch.tensor([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]])
 U = torch.tensor([[3.0, 0.1, 0.2], [-0.1, -5.0, 0.3]])
