@@ -69,7 +69,9 @@ def test_mask_by_hand():
     attention = torch.tensor([0.7, 0.1, 0.1, 0.1]).reshape(1, 4, 1)
     scale = 0.0675 ** (0.3 / 2)
     expected = [0.45 / scale + 1] + [-0.15 / scale + 1] * 3
-    assert suppression_mask(attention).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+    mask = suppression_mask(attention.requires_grad_())
+    assert not mask.requires_grad
+    assert mask.flatten().tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_mask_of_even_attention_changes_nothing_and_peaks_are_clamped():
