@@ -67,11 +67,11 @@ lab: env ## Open JupyterLab at notebooks/
 env: $(READY) ## Set up the environment and say which one is used
 	@echo "Environment: $(RUN)"
 
-# Only ignored files, only in these places: never images placed in data/ by hand, nor what is
-# committed or new in results/paper and results/laptop. .venv stays too. Mind the closing slashes:
+# Only ignored files, only in these places: never images placed in data/ by hand, nor anything in
+# results/paper and results/laptop, whose runs took hours. .venv stays too. Mind the closing slashes:
 # without them git clean also takes ignored folders whose names only begin alike (data/toyota).
 clean: ## Remove generated results, the toy data and caches; keep your data and .venv
-	@git --literal-pathspecs clean -Xdf -- results/ data/toy/ data/toy-*/ data/cache/ \
+	@git --literal-pathspecs clean -Xdf -e '!/results/laptop/**' -- results/ data/toy/ data/toy-*/ data/cache/ \
 		.pytest_cache/ .ruff_cache/
 
 # Pins that still fit stay; LOCK_ARGS=--upgrade renews them all.

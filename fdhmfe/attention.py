@@ -83,12 +83,13 @@ class SEMICON(nn.Module):
 
     def __init__(self, config: Config, channels: list[int], parts: int = 3) -> None:
         super().__init__()
-        self.tokens = TokenSet(channels, config.width)
-        self.scores = nn.ModuleList(nn.Linear(config.width, 1) for _ in range(parts))
-        self.interaction = ChannelInteraction(config.width)
+        width = config.width // 2  # its attention trunk is narrow too: 64 channels
+        self.tokens = TokenSet(channels, width)
+        self.scores = nn.ModuleList(nn.Linear(width, 1) for _ in range(parts))
+        self.interaction = ChannelInteraction(width)
         local = config.bits // 2
         self.whole_hash = HashLayer(channels[-1], config.bits - local)
-        self.part_hash = nn.ModuleList(HashLayer(config.width, k) for k in shares(local, parts))
+        self.part_hash = nn.ModuleList(HashLayer(width, k) for k in shares(local, parts))
         self.register_buffer("proxies", None)
 
     def forward(self, stages: list[Tensor]) -> Output:
@@ -96,18 +97,18 @@ class SEMICON(nn.Module):
         codes = [self.whole_hash(stages[-1].mean(1))]
         for score, code in zip(self.scores, self.part_hash, strict=True):
             attention = score(remaining).softmax(1)  # (B, S, 1)
-            attended = self.interaction(tokens * attention * tokens.shape[1])
-            codes.append(code(attended.mean(1)))
+            codes.append(code(self.interaction(tokens * attention * tokens.shape[1])))
             remaining = remaining * (2 - suppression_mask(attention))
         return Output(torch.cat(codes, dim=1), [], [])
 
 
 class ChannelInteraction(nn.Module):
-    """Channels that respond together strengthen each other: x + V A, x (B, S, D).
+    """Channels that respond together strengthen each other: the mean token of x + V A, (B, D).
 
     A (B, D, D) = softmax over channels of the signed square root of Q^T K / S, per image; Q, K, V
-    linear in x. The paper does it in two steps on groups of its 2048 channels; D is small enough
-    for one. Source: SEMICON's ICON module (arXiv 2209.13833).
+    linear in x (B, S, D). V and A are linear in the tokens, so V is that of the mean token. The
+    paper does it in two steps on groups of its 2048 channels; D is small enough for one.
+    Source: SEMICON's ICON module (arXiv 2209.13833).
     """
 
     def __init__(self, width: int) -> None:
@@ -120,7 +121,8 @@ class ChannelInteraction(nn.Module):
         scores = self.query(x).transpose(1, 2) @ self.key(x) / x.shape[1]  # (B, D, D)
         # the small number keeps the slope of the root finite
         signed_root = scores.sign() * ((scores.abs() + 1e-6).sqrt() - 1e-3)
-        return x + self.value(x) @ signed_root.softmax(1)
+        mean = x.mean(1)
+        return mean + (self.value(mean)[:, None] @ signed_root.softmax(1)).squeeze(1)
 
 
 @torch.no_grad()

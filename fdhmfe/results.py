@@ -39,8 +39,12 @@ COLUMNS = (
 # Settings that say where things are or whether to reuse them, not what is computed
 PLACES = ("data_dir", "weights", "results_dir", "reuse")
 
-# Modules that only show what runs have written
-AFTER_THE_RUN = ("plots.py", "lesson.py", "reproduce.py")
+# Modules whose work a run's name already holds (settings, images, embedded weights), and those
+# that order runs or show what they have written
+BESIDE_THE_RUN = (
+    *("config", "toy", "embedded"),
+    *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
+)
 
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
@@ -54,7 +58,9 @@ def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
 def source_hash() -> str:
     """Changes with the code of the package, so that a stale run is never reused."""
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return content_hash([file_hash(path) for path in files if path.name not in AFTER_THE_RUN])
+    return content_hash(
+        [file_hash(path) for path in files if path.stem.split("_")[0] not in BESIDE_THE_RUN]
+    )
 
 
 def is_finished(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from fdhmfe.methods import Batch, Method
 from fdhmfe.progress import progress, watched
 
 History = list[dict[str, float]]
+ENCODING_BATCH = 128
 
 
 class Source(Protocol):
@@ -153,17 +154,19 @@ def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def batches(rows: np.ndarray, size: int = 128) -> list[np.ndarray]:
+def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
     """Rows in batches for encoding, where their size does not change the result."""
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 @torch.inference_mode()
-def relaxed_codes(model: nn.Module, source: Source, rows: np.ndarray) -> Tensor:
+def relaxed_codes(
+    model: nn.Module, source: Source, rows: np.ndarray, batch: int = ENCODING_BATCH
+) -> Tensor:
     """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views."""
     model.eval()
     parts = []
-    for batch in batches(rows):
-        views = source.plain_batches(batch)
+    for part in batches(rows, batch):
+        views = source.plain_batches(part)
         parts.append(torch.stack([model(inputs).u for inputs in views]).mean(0).cpu())
     return torch.cat(parts)

@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parse(arguments))
     jobs, methods = options.pop("jobs"), options.pop("methods")
     given = {name: value for name, value in options.items() if value}
-    given |= dict(bits=BITS, protocol="validation")
     try:
         output = config.load(**given).output_dir
+        given |= dict(bits=BITS, protocol="validation", results_dir="results/tuning")
         trials = search(given, methods, jobs)
     except ValueError as error:
         print(f"tune: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdhmfe.attention import SEMICON, PartHash, shares, suppression_mask
+from fdhmfe.attention import SEMICON, ChannelInteraction, PartHash, shares, suppression_mask
 from fdhmfe.config import Config, load
 
 CHANNELS, COUNTS = [6, 10, 12], [64, 16, 4]
@@ -102,3 +102,22 @@ def test_a_later_part_does_not_see_what_the_first_looked_at():
 )
 def test_shares_by_hand(total, parts, expected):
     assert shares(total, parts) == expected
+
+
+def test_channel_interaction_is_the_mean_token_of_x_plus_value_times_attention():
+    torch.manual_seed(0)
+    interaction, x = ChannelInteraction(3), torch.randn(2, 5, 3)
+    with torch.no_grad():
+        pooled = interaction(x)
+        for image, found in zip(x, pooled, strict=True):
+            query, key, value = (
+                part(image) for part in (interaction.query, interaction.key, interaction.value)
+            )
+            attention = torch.zeros(3, 3)
+            for a in range(3):
+                for b in range(3):
+                    score = sum(query[s, a] * key[s, b] for s in range(5)) / 5
+                    attention[a, b] = score.sign() * score.abs().sqrt()
+            attention = attention.softmax(0)
+            expected = (image + value @ attention).mean(0)
+            torch.testing.assert_close(found, expected, rtol=1e-2, atol=2e-3)

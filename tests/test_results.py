@@ -103,14 +103,15 @@ def test_codes_are_as_promised(place, run):
 
 def test_metrics_have_the_promised_columns(run, metrics):
     assert set(metrics.columns) >= PROMISED
-    assert metrics.metric.tolist() == ["mAP", "mAP", "P@1", "P@10", "top1"]
-    assert metrics.ties.tolist() == ["expected", "index", "expected", "expected", ""]
-    assert metrics.k.astype(str).tolist() == ["all", "all", "1", "10", ""]
+    assert metrics.metric.tolist() == ["mAP", "mAP", "P@1", "P@10", "top1", "mAP", "mAP"]
+    ties = ["expected", "index", "expected", "expected", "", "expected", "expected"]
+    assert metrics.ties.tolist() == ties
+    assert metrics.k.astype(str).tolist() == ["all", "all", "1", "10", "", "all", "all"]
+    assert metrics.method.tolist() == ["fdh-mfe"] * 5 + ["class-id", "unquantised"]
     assert metrics.value.between(0, 1).all()
     constant = {
         "run_id": run.name,
         "dataset": "folder",
-        "method": "fdh-mfe",
         "variant": "full",
         "bits": 12,
         "seed": 0,
@@ -120,7 +121,7 @@ def test_metrics_have_the_promised_columns(run, metrics):
         "n_database": 15,
     }
     for column, value in constant.items():
-        assert metrics[column].tolist() == [value] * 5
+        assert metrics[column].tolist() == [value] * 7
 
 
 def test_values_are_the_metrics_of_the_stored_codes(run, metrics):
@@ -333,13 +334,14 @@ def test_table_collects_the_runs(place, run, metrics, tmp_path):
     other = experiment.run(settings(place, method="orthohash", bits=24, seed=1, epochs=1))
     table = write_map_table(place / "results" / "smoke")
     assert set(table.run_id) == {run.name, other.name}
-    assert len(table) == 10
+    assert len(table) == 7 + 5
     stored = pd.read_csv(place / "results" / "smoke" / "tables" / "map.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(stored, table, check_dtype=False)
     mine = table[table.run_id == run.name].reset_index(drop=True)
     assert mine.value.tolist() == metrics.value.tolist()
     chosen = table.query("metric == 'mAP' and ties == 'expected'")
-    assert dict(zip(chosen.method, chosen.bits, strict=True)) == {"fdh-mfe": 12, "orthohash": 24}
+    expected = {"fdh-mfe": 12, "class-id": 12, "unquantised": 12, "orthohash": 24}
+    assert dict(zip(chosen.method, chosen.bits, strict=True)) == expected
 
 
 def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_path):
@@ -347,7 +349,7 @@ def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_
         read_runs(tmp_path)
     shutil.copytree(run, tmp_path / "runs" / "whole")
     (shutil.copytree(run, tmp_path / "runs" / "half") / "metrics.csv").unlink()
-    assert len(read_runs(tmp_path)) == 5
+    assert len(read_runs(tmp_path)) == 7
 
 
 def test_validation_rows_say_so(place):
