@@ -1,11 +1,13 @@
 """Tables: pivots of what runs have written. No number comes from anywhere else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from fdhmfe.config import REPOSITORY
 from fdhmfe.files import atomic, read_json
+from fdhmfe.results import PLACES
 
 METHOD = "fdh-mfe"
 REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
@@ -27,6 +29,16 @@ def read_facts(folder: Path) -> dict[str, float]:
     stored = read_json(folder / "env.json")
     names = ("seconds", "parameters", "kept_on_object", "object_share")
     return {name: stored[name] for name in names if name in stored}
+
+
+def run_list(folders: Sequence[Path]) -> pd.DataFrame:
+    """One row per run: its settings without places, and the environment that made it."""
+    rows = []
+    for folder in folders:
+        settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
+        kept = {name: value for name, value in settings.items() if name not in PLACES}
+        rows.append({"run_id": folder.name, **kept, **made})
+    return pd.DataFrame(rows)
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:

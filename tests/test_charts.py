@@ -1,6 +1,8 @@
 """Figures tell every method apart, also without colour."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from fdhmfe import charts
 from fdhmfe.config import METHODS
@@ -37,3 +39,21 @@ def test_map_by_bits_shows_the_methods_there_are_in_one_order():
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["FDH-MFE", "LSH", "SEMICON"]
     assert len(drawn(METHODS).legends[0].get_texts()) == len(METHODS)
+
+
+def test_curves_show_precision_at_each_cutoff_the_database_allows():
+    codes = np.array([[1, 1], [1, -1], [-1, -1]], np.int8)
+    arrays = (codes[:1], codes, np.array([0]), np.array([0, 1, 0]))
+    left, right = charts.curves({"fdh-mfe": arrays}, "title").axes
+    (line,) = left.get_lines()
+    assert line.get_xdata().tolist() == [1, 2]  # cut-offs above 3 items are left out
+    assert line.get_ydata().tolist() == [100, 50]
+    (line,) = right.get_lines()
+    assert line.get_xdata().tolist() == [50, 50, 100]  # recall at radius 0, 1, 2
+
+
+def test_ablation_bars_are_costs_in_points_largest_on_top():
+    table = pd.DataFrame({"variant": ["a", "b"], "cost": [0.05, -0.01], "spread": [0.02, 0.02]})
+    axis = charts.ablation(table, "title").axes[0]
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([-1, 5])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
