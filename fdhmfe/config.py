@@ -45,7 +45,7 @@ class Config:
     stages: int = 3  # deepest stages used
 
     # network
-    width: int = 128
+    width: int = 64
     keep: int = 20  # tokens kept per stage
     graph_depth: int = 2
     fusion: bool = True
@@ -95,11 +95,14 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             toy_classes=12, toy_train=10, toy_test=6, embedded_epochs=3, views=2, epochs=3
         ),
         "quick": {},
-        "laptop": dict(backbone="mobilenet_v2", image_size=224, grid=7, views=6, epochs=15),
+        "laptop": dict(
+            backbone="mobilenet_v2", image_size=224, grid=7, width=128, views=6, epochs=15
+        ),
         "paper": dict(
             backbone="resnet50",
             image_size=224,
             grid=7,
+            width=128,
             finetune=True,
             epochs=60,
             learning_rate=1e-3,

@@ -1,0 +1,67 @@
+"""The embedded backbone: what it learns to name, and that it is made once, the same each time."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_folder
+
+from fdhmfe import embedded
+from fdhmfe.config import Config, load
+from fdhmfe.data import Dataset, open_dataset
+from fdhmfe.files import file_hash
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    root = write_folder(tmp_path / "images", classes=3, per_class=8)
+    settings = dict(image_size=32, grid=4, views=2, embedded_epochs=1)
+    return load("smoke", dataset="folder", data_dir=str(root), **settings)
+
+
+@pytest.fixture
+def dataset(config: Config) -> Dataset:
+    return open_dataset(config)
+
+
+def test_classes_are_the_targets_where_no_attributes_are_listed(dataset):
+    assert embedded.class_targets(dataset).tolist() == [[0], [1], [2]]
+
+
+def test_attributes_are_the_targets_where_they_are_listed(dataset):
+    (dataset.root / "attributes.txt").write_text("1 red none\n2 blue none\n3 red spots\n")
+    assert embedded.class_targets(dataset).tolist() == [[0, 0], [1, 0], [0, 1]]
+
+
+def test_balance_by_hand():
+    weights = embedded.balance(torch.tensor([0, 0, 0, 1]))
+    torch.testing.assert_close(weights, torch.tensor([4 / 2 / 3, 4 / 2 / 1]))
+    assert (weights[0] * 3 + weights[1]) / 4 == pytest.approx(1)
+
+
+def test_attribute_loss_by_hand():
+    # One image, two attributes of two values: logits log 3 and 0 give 3/4 and 1/4.
+    logits = torch.tensor([[math.log(3), 0.0, 0.0, 0.0]])
+    weights = [torch.ones(2), torch.ones(2)]
+    loss = embedded.attribute_loss(logits, torch.tensor([[0, 1]]), weights)
+    first = -(0.95 * math.log(3 / 4) + 0.05 * math.log(1 / 4))  # smoothing 0.1 over two values
+    assert loss.item() == pytest.approx(first + math.log(2))
+
+
+def test_weights_are_trained_once_and_the_same_each_time(own_cache, config, dataset, tmp_path):
+    path = embedded.embedded_weights(dataset, config)
+    first, made = file_hash(path), path.stat().st_mtime_ns
+    assert embedded.embedded_weights(dataset, config).stat().st_mtime_ns == made
+    torch.manual_seed(99)
+    (tmp_path / "again").mkdir()
+    embedded.train(tmp_path / "again", dataset, config)
+    assert file_hash(tmp_path / "again" / "model.safetensors") == first
+
+
+def test_the_frozen_network_gives_the_cached_stages(own_cache, config, dataset):
+    weights = embedded.embedded_weights(dataset, config)
+    backbone = embedded.embedded_backbone(weights, config)
+    tokens = backbone(torch.zeros(2, 3, 32, 32))
+    assert [t.shape for t in tokens] == [(2, 16, 32), (2, 16, 64), (2, 4, 128)]
+    assert not backbone.training
