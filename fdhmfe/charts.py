@@ -90,15 +90,17 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
 
     cells: one row per method and code length, as tables.map_cells makes them.
     """
-    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axis = figure.subplots()
     for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
         rows = (
             cells[cells.method == method].set_index("bits")[["mean", "min", "max"]] * 100
         ).sort_index()
         spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
-        axis.errorbar(rows.index, rows["mean"], yerr=spread, capsize=3, **style(method))
-    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, 100))
+        bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
+        axis.errorbar(rows.index, rows["mean"], **bars, **style(method))
+    top = min(100, 115 * cells["max"].max())
+    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, top))
     axis.set_xticks(sorted(cells.bits.unique()))
     axis.set_title(title, fontsize=8)
     legend(figure, axis)
@@ -117,7 +119,7 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
         left.plot(cutoffs, [100 * precision_at_k(*arrays, k=k) for k in cutoffs], **style(method))
         _, precision, recall = precision_recall_curve(*arrays)
         found = recall > 0
-        right.plot(100 * recall[found], 100 * precision[found], **style(method))
+        right.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
     left.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
     left.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     right.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))

@@ -38,7 +38,7 @@ class Config:
     protocol: str = "all-classes"  # all-classes | unseen@unseen | validation (to choose settings)
     validation_share: float = 0.2  # of each train class
     unseen_share: float = 0.05  # of the classes, never trained on
-    embedded_epochs: int = 16
+    embedded_epochs: int = 36
     finetune: bool = False  # train the backbone too, instead of reading cached stage features
     views: int = 4  # cached training views per image: whole, mirrored, then random crops
     grid: int = 8  # stage maps larger than this are average-pooled to it

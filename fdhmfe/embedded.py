@@ -59,8 +59,7 @@ def train(folder: Path, dataset: Dataset, config: Config) -> None:
     """Cross-entropy per attribute on fresh random crops; writes folder/model.safetensors."""
     torch.manual_seed(0)
     targets = class_targets(dataset)
-    weights = [balance(column) for column in targets.T]
-    sizes = [len(weight) for weight in weights]
+    sizes = (targets.amax(0) + 1).tolist()
     network = EmbeddedNet(sum(sizes)).to(memory_format=torch.channels_last)
     rows = dataset.rows("train")
     targets = targets[dataset.labels(rows)]  # (M, T)
@@ -75,7 +74,7 @@ def train(folder: Path, dataset: Dataset, config: Config) -> None:
         images = read_ahead(load, (rows[chosen] for chosen in order))
         for chosen, batch in zip(order, images, strict=True):
             logits = network(batch.contiguous(memory_format=torch.channels_last))
-            loss = attribute_loss(logits, targets[chosen], weights)
+            loss = attribute_loss(logits, targets[chosen], sizes)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -84,23 +83,7 @@ def train(folder: Path, dataset: Dataset, config: Config) -> None:
     save_file(state, folder / "model.safetensors")
 
 
-def balance(values: torch.Tensor) -> torch.Tensor:
-    """Weight of each value of an attribute, so that rare ones count as much as common ones.
-
-    values (Y,): the classes' indices 0..V-1 -> (V,), with mean 1 over the classes.
-    """
-    return len(values) / (values.max() + 1) / values.bincount()
-
-
-def attribute_loss(
-    logits: torch.Tensor, targets: torch.Tensor, weights: list[torch.Tensor]
-) -> torch.Tensor:
-    """Sum over attributes of their weighted cross-entropy, labels smoothed.
-
-    logits (B, sum of V_t), targets (B, T), weights: T tensors (V_t,).
-    """
-    values = logits.split([len(weight) for weight in weights], dim=1)
-    parts = zip(values, targets.T, weights, strict=True)
-    return torch.stack(
-        [F.cross_entropy(z, t, weight=w, label_smoothing=0.1) for z, t, w in parts]
-    ).sum()
+def attribute_loss(logits: torch.Tensor, targets: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """Sum over attributes of their cross-entropy: logits (B, sum(sizes)), targets (B, T)."""
+    parts = zip(logits.split(sizes, dim=1), targets.T, strict=True)
+    return torch.stack([F.cross_entropy(z, t, label_smoothing=0.1) for z, t in parts]).sum()

@@ -30,8 +30,10 @@ class Lesson:
     @property
     def protocol(self) -> str:
         """One line to print beside a figure: data, bits, seed, profile."""
-        c = self.config
-        return f"{c.dataset}, {c.bits} bits, seed {c.seed}, profile {c.profile}"
+        c, shown = self.config, [self.config.dataset]
+        shown += [f"{c.bits} bits"] if "bits" in self.given else []
+        shown += [f"seed {c.seed}"] if "seed" in self.given else []
+        return ", ".join([*shown, f"profile {c.profile}"])
 
     def configure(self, **changes: Any) -> Config:
         """The notebook's settings with some changed: another method, variant, length or seed."""

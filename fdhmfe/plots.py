@@ -99,14 +99,16 @@ def code_maps(
     maps: arrays (M, 2); labels (M,) indices into `names`. Axes have no unit: t-SNE keeps
     neighbourhoods, not distances.
     """
-    figure = Figure(figsize=(3.2 * len(maps) + 1.6, 3.4), layout="constrained")
-    axes = figure.subplots(1, len(maps), squeeze=False).ravel()
+    columns = 2 if len(maps) == 4 else len(maps)
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(3 * columns + 1.6, 3 * rows + 0.2), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     colours = sns.color_palette("colorblind", 8)
     marks = "os^DvPX*"
     for axis, points, title in zip(axes, maps, titles, strict=True):
         for label, name in enumerate(names):
             chosen = points[labels == label]
-            style = {"color": colours[label % 8], "marker": marks[label // 8 * 3 % 8]}
+            style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
             axis.scatter(*chosen.T, s=12, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=9)
