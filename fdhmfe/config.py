@@ -150,8 +150,6 @@ METHODS = (
     *("exchnet", "a2-net", "semicon"),  # fine-grained: attention, trained as adsh is
 )
 
-CLOSED_FORM = ("lsh", "itq")
-
 # What the tables of notebooks 07 and 09 hold, by profile: methods, and seeds per cell
 _FEW = ("fdh-mfe", "lsh", "csq", "orthohash", "a2-net")
 TABLE_METHODS = MappingProxyType(
@@ -198,8 +196,10 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
             raise ValueError(f"{name}={checked[name]} must be positive")
     if checked.get("views", 2) < 2:
         raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
-    variant = VARIANTS[checked.get("variant", "full")]
-    tuned = tuning(profile, checked.get("method", Config.method))
+    method, name = checked.get("method", Config.method), checked.get("variant", "full")
+    if name != "full" and method != "fdh-mfe":
+        raise ValueError(f"variant={name!r} switches a part of fdh-mfe; method {method!r} has none")
+    variant, tuned = VARIANTS[name], tuning(profile, method)
     return Config(**{**PROFILES[profile], **tuned, **variant, **checked})
 
 

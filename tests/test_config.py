@@ -91,7 +91,7 @@ def test_variant_changes_exactly_what_it_lists(name):
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_profile_changes_exactly_what_it_lists(name):
     named = {} if name == "quick" else {"profile": name}
-    assert changes(load(name)) == {**PROFILES[name], **named}
+    assert changes(load(name)) == {**PROFILES[name], **config.tuning(name, "fdh-mfe"), **named}
 
 
 def test_the_full_variant_lists_nothing_and_others_change_something():
@@ -106,6 +106,19 @@ def test_overrides_come_after_the_profile_and_the_variant():
 def test_profiles_and_variants_hold_valid_settings():
     for listed in (*PROFILES.values(), *VARIANTS.values()):
         assert changes(load("quick", **listed)) == listed
+
+
+def test_a_baseline_has_no_variants():
+    with pytest.raises(ValueError, match="variant='no-graph' switches a part of fdh-mfe"):
+        load("quick", method="lsh", variant="no-graph")
+
+
+def test_tuned_settings_lie_between_profile_and_variant(tmp_path, monkeypatch):
+    tuned = tmp_path / "tuned.csv"
+    tuned.write_text("profile,method,learning_rate,loss_weight\nquick,csq,0.5,3\n")
+    monkeypatch.setattr(config, "TUNED", tuned)
+    assert (load("quick", method="csq").learning_rate, load("quick").loss_weight) == (0.5, 1.0)
+    assert load("quick", method="csq", learning_rate=0.1).learning_rate == 0.1
 
 
 def test_config_and_its_tables_are_frozen():

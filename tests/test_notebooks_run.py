@@ -9,8 +9,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fdhmfe.config import BITS, REPOSITORY
+from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
 from fdhmfe.reproduce import ordered_notebooks
+from fdhmfe.tables import read_facts
 
 pytestmark = pytest.mark.notebooks
 
@@ -38,10 +39,17 @@ def results(tmp_path_factory) -> Path:
 def test_map_table_holds_both_methods_at_every_length(results):
     table = pd.read_csv(results / "tables" / "map.csv", keep_default_na=False)
     wanted = table[(table.metric == "mAP") & (table.ties == "expected")]
-    for method in ("fdh-mfe", "orthohash"):
-        assert sorted(wanted[wanted.method == method].bits) == list(BITS)
+    wanted = wanted[(wanted.variant == "full") & (wanted.protocol == "all-classes")]
+    for method in TABLE_METHODS["smoke"]:
+        assert sorted(set(wanted[wanted.method == method].bits)) == list(BITS)
     assert table.value.astype(float).between(0, 1).all()
-    assert (table.database_codes == "network").all()
+
+
+def test_ablation_has_a_row_per_part_and_the_kept_area_is_measured(results):
+    table = pd.read_csv(results / "tables" / "ablation-toy-12bits.csv")
+    assert {"full", "plain", *(f"no-{part}" for part in OFF)} <= set(table.variant)
+    facts = [read_facts(path) for path in (results / "runs").glob("toy-fdh-mfe-*")]
+    assert all(0 < fact["object_share"] < 1 for fact in facts)
 
 
 def test_every_notebook_is_kept_executed(results):
