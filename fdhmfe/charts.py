@@ -1,5 +1,6 @@
 """Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -61,6 +62,11 @@ def style(method: str) -> dict[str, object]:
     }
 
 
+def wrapped(title: str, width: int) -> str:
+    """A title in lines of at most `width` characters, so that it does not meet the legend."""
+    return "\n".join(textwrap.fill(line, width) for line in title.splitlines())
+
+
 def legend(figure: Figure, axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
@@ -102,7 +108,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     top = min(100, 115 * cells["max"].max())
     axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, top))
     axis.set_xticks(sorted(cells.bits.unique()))
-    axis.set_title(title, fontsize=8)
+    axis.set_title(wrapped(title, 60), fontsize=8)
     legend(figure, axis)
     return figure
 
@@ -123,7 +129,7 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     left.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
     left.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     right.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(wrapped(title, 110), fontsize=8)
     legend(figure, left)
     return figure
 
