@@ -181,7 +181,8 @@ def read_leeds(config: Config) -> Reading:
         raise DataError(f"{root}/images, no class 001 to {numbers[-1]}: {first_ten(wrong)}")
     labels = [numbers.index(p.name[:3]) for p in images]
     table = pd.DataFrame({"path": [f"images/{p.name}" for p in images], "label": labels})
-    table["mask"] = [f"segmentations/{p.stem}_seg0.png" for p in images]
+    masked = (root / "segmentations").is_dir()
+    table["mask"] = [f"segmentations/{p.stem}_seg0.png" if masked else "" for p in images]
     order = [hashlib.sha256(p.stem.encode()).hexdigest() for p in images]
     table["split"] = half_split(table.label, pd.Series(order))
     return "leeds_butterfly", root, list(LEEDS_SPECIES), table

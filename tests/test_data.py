@@ -385,3 +385,13 @@ def test_leeds_butterfly(shared_data):
     masks = [open_mask(dataset.root / m) for m in dataset.table["mask"].iloc[::80]]
     assert all(0.02 < mask.mean() < 0.9 for mask in masks)
     assert masks[0].shape == dataset.image(0).size[::-1]
+
+
+def test_leeds_without_masks_has_none(tmp_path):
+    for number in range(1, 11):
+        for image in range(4):
+            save_image(
+                tmp_path / "images" / f"{number:03d}000{image}.png", seed=image, label=number
+            )
+    dataset = opened("leeds_butterfly", tmp_path)
+    assert set(dataset.table["mask"]) == {""}
