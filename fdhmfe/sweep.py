@@ -32,6 +32,7 @@ def sweep(configs: Sequence[Config], *, jobs: int | None = None) -> list[Path]:
 
 
 def _attempt(config: Config) -> Path | str:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -40,3 +41,5 @@ def _attempt(config: Config) -> Path | str:
         except Exception as error:  # reported by the caller, beside the other failures
             name = f"{config.dataset} {config.method} {config.variant} {config.bits} bits"
             return f"{name}, seed {config.seed}: {type(error).__name__}: {error}"
+        finally:  # with one job this is the caller's own process
+            torch.set_num_threads(threads)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_folder
 
 from fdhmfe import sweep as sweeps
@@ -26,6 +27,7 @@ def root(tmp_path, own_cache) -> Path:
 
 def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root, capsys):
     runs = [settings(root, bits=bits, method=m) for m in ("lsh", "csq") for bits in (24, 12)]
+    threads = torch.get_num_threads()
     folders = sweep(runs, jobs=1)
     for run, folder in zip(runs, folders, strict=True):
         assert f"{run.method}-full-{run.bits}bits" in folder.name
@@ -34,6 +36,7 @@ def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root
     assert sweep(runs, jobs=1) == folders
     assert capsys.readouterr().out.count("reused") == 4
     assert [(folder / "codes.npz").stat().st_mtime_ns for folder in folders] == times
+    assert torch.get_num_threads() == threads
 
 
 def test_what_fails_is_named_and_the_others_still_run(root):
