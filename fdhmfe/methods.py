@@ -73,18 +73,11 @@ CLASS_CODES = {
 }
 
 
-class FDHMFELoss(Criterion):
+class FDHMFELoss(baselines.ProxyCriterion):
     """L = proxy + weighted sum of the other terms; a term of weight 0 is not computed.
 
     The terms are the abstract's; their weights and forms are a reconstruction.
     """
-
-    def __init__(self, network: nn.Module, config: Config) -> None:
-        super().__init__()
-        self.register_buffer(
-            "proxies", network.proxies, persistent=False
-        )  # stored with the network
-        self.config = config
 
     def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         (u, logits, kept, class_logits), labels, c = output, batch.labels, self.config
