@@ -13,7 +13,8 @@ from fdhmfe.config import REPOSITORY
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "progress", "toy_draw", "toy", "data"),
+    *("files", "config", "progress", "toy_draw", "toy", "dataset", "splits", "layout"),
+    *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
     *("views", "backbone", "cache", "embedded"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),

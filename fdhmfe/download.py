@@ -1,0 +1,185 @@
+"""Fetch one big file over a bad line: resumed, retried, compared with its checksum, then renamed.
+
+What has arrived stays in `<name>.partial`, so a killed download goes on where it stopped.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
+
+from fdhmfe.progress import progress
+
+MEBIBYTE = 2**20
+TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
+ATTEMPTS = 6  # in a row that bring nothing
+WAIT = wait_exponential_jitter(initial=1, max=60)  # seconds
+
+
+class DownloadError(OSError):
+    """A file could not be fetched, or is not what it should be; the message says what to do."""
+
+
+class Interrupted(OSError):
+    """The transfer broke off; what has arrived is kept."""
+
+
+PASSING = (
+    Interrupted,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
+
+
+def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> None:
+    """Download `url` to `target`, unless it is there. `checksum`: "<algorithm>:<hex>".
+
+    A file that fails its checksum is discarded and fetched anew, once: a resumed file may have been
+    stitched from two versions. Raises DownloadError.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        for second in (False, True):
+            if target.exists():
+                return
+            persist(url, partial, size)
+            try:
+                verify(partial, checksum, size)
+            except DownloadError:
+                partial.unlink()
+                if second:
+                    raise
+                print(f"{target.name} does not match its checksum: fetching it anew", flush=True)
+            else:
+                os.replace(partial, target)
+
+
+def persist(url: str, partial: Path, size: int) -> None:
+    """Try until the file is whole; DownloadError after ATTEMPTS tries that brought nothing."""
+    before = -1
+    while arrived(partial) > before:
+        before = arrived(partial)
+        retrying = Retrying(
+            retry=retry_if_exception_type(PASSING),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=WAIT,
+            before_sleep=say,
+            reraise=True,
+        )
+        try:
+            return retrying(append_rest, url, partial, size)
+        except PASSING as error:
+            cause = error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DownloadError(f"the disk is full; {keeps(partial)}") from error
+            raise
+    raise DownloadError(f"{url} cannot be fetched ({cause}); {keeps(partial)}")
+
+
+def append_rest(url: str, partial: Path, size: int) -> None:
+    """One request for what `partial` still lacks. Raises one of PASSING, or DownloadError.
+
+    The rest is asked for only `If-Range` the file is still the one that we began with; otherwise,
+    and from a server that can't resume, all of it comes again.
+    """
+    tag = partial.with_name(f"{partial.name}.etag")
+    have = arrived(partial) if tag.exists() else 0
+    headers = {"Accept-Encoding": "identity"}  # else requests would unpack a .gz on the way
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        refuse(answer)
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            if answer.headers.get("Content-Range", "").endswith(f"/{have}"):
+                return  # it was whole: killed between the last byte and the renaming
+            partial.unlink()
+            raise Interrupted("the file has changed on the server: starting over")
+        have = have if answer.status_code == requests.codes.partial_content else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else size
+        if size and total != size:
+            raise DownloadError(
+                f"{url} has {total:,} bytes, not the published {size:,}: look there"
+            )
+        make_room(partial, total - have)
+        if not have:
+            remember(tag, answer.headers)
+        with open(partial, "ab" if have else "wb") as file:
+            steps = -(-(total - have) // MEBIBYTE)
+            chunks = answer.iter_content(MEBIBYTE)
+            for chunk in progress(chunks, f"{partial.stem}, MiB", total=max(0, steps)):
+                file.write(chunk)
+    if total and arrived(partial) != total:
+        raise Interrupted(f"{arrived(partial):,} of {total:,} bytes came")
+
+
+def refuse(answer: requests.Response) -> None:
+    """Raise Interrupted for a status that may pass, DownloadError for one that will not."""
+    code = answer.status_code
+    if code == requests.codes.too_many_requests or code >= 500:
+        raise Interrupted(f"HTTP {code}")
+    if 400 <= code < 500 and code != requests.codes.requested_range_not_satisfiable:
+        raise DownloadError(f"{answer.url}: HTTP {code}; fetch it by hand if it has moved")
+
+
+def remember(tag: Path, headers: requests.structures.CaseInsensitiveDict) -> None:
+    """Keep what identifies this version of the file; without any, nothing can be resumed."""
+    etag = headers.get("ETag", "")
+    version = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+    tag.write_text(version) if version else tag.unlink(missing_ok=True)
+
+
+def make_room(partial: Path, needed: int) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    if needed > free:
+        raise DownloadError(
+            f"{partial.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are to come: "
+            "free some space or choose another folder"
+        )
+
+
+def arrived(partial: Path) -> int:
+    return partial.stat().st_size if partial.exists() else 0
+
+
+def keeps(partial: Path) -> str:
+    return f"{arrived(partial):,} bytes are kept in {partial}: run the same command again"
+
+
+def say(state: RetryCallState) -> None:
+    """Tell a person why the next try waits."""
+    cause, seconds = state.outcome.exception(), state.next_action.sleep
+    print(f"broken off ({cause}); next try in {seconds:.0f} s", flush=True)
+
+
+def verify(path: Path, checksum: str, size: int = 0) -> str:
+    """Say how a file is known; DownloadError if it is not the one expected.
+
+    Without a published checksum, the SHA-256 of the first copy seen is recorded in `<name>.sha256`
+    beside it (as sha256sum writes it), and later copies are compared with that.
+    """
+    if size and path.stat().st_size != size:
+        raise DownloadError(f"{path} has {path.stat().st_size:,} bytes, not {size:,}")
+    name = path.name.removesuffix(".partial")
+    record = path.with_name(f"{name}.sha256")
+    known = checksum or (f"sha256:{record.read_text().split()[0]}" if record.exists() else "")
+    algorithm, _, expected = (known or "sha256:").partition(":")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if expected and found != expected:
+        raise DownloadError(f"{path} has {algorithm} {found}, not {expected}: delete it")
+    if checksum:
+        return f"{algorithm} as published"
+    if expected:
+        return "sha256 as recorded at first sight; none is published"
+    record.write_text(f"{found}  {name}\n")
+    return f"no checksum is published; sha256 {found} recorded in {record.name}"
