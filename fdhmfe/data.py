@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        folder = str(Path(options.root).expanduser().absolute())
+        folder = str(Path(options.root).expanduser().resolve())
         online = not options.no_download
         print(report(options.name, folder, download=online, decode=options.verify))
     except (DataError, OSError) as error:

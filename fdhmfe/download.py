@@ -7,7 +7,9 @@ import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import requests
 from filelock import FileLock
@@ -16,7 +18,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from fdhmfe.progress import progress
 
-MEBIBYTE = 2**20
+PIECE, MEBIBYTE = 2**14, 2**20
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
 ATTEMPTS = 6  # in a row that bring nothing
 WAIT = wait_exponential_jitter(initial=1, max=60)  # seconds
@@ -38,28 +40,30 @@ PASSING = (
 )
 
 
-def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> None:
-    """Download `url` to `target`, unless it is there. `checksum`: "<algorithm>:<hex>".
+def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
+    """Download `url` to `target`, unless it is there; says how the file is known (see `verify`).
 
     A file that fails its checksum is discarded and fetched anew, once: a resumed file may have been
     stitched from two versions. Raises DownloadError.
     """
     partial = target.with_name(f"{target.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        for second in (False, True):
-            if target.exists():
-                return
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if target.exists():
+            return verify(target, checksum, size)
+        for last in (False, True):
             persist(url, partial, size)
             try:
-                verify(partial, checksum, size)
+                known = verify(partial, checksum, size)
+                break
             except DownloadError:
-                partial.unlink()
-                if second:
+                discard(partial)
+                if last:
                     raise
                 print(f"{target.name} does not match its checksum: fetching it anew", flush=True)
-            else:
-                os.replace(partial, target)
+        os.replace(partial, target)
+        discard(partial)
+        return known
 
 
 def persist(url: str, partial: Path, size: int) -> None:
@@ -91,17 +95,17 @@ def append_rest(url: str, partial: Path, size: int) -> None:
     The rest is asked for only `If-Range` the file is still the one that we began with; otherwise,
     and from a server that can't resume, all of it comes again.
     """
-    tag = partial.with_name(f"{partial.name}.etag")
-    have = arrived(partial) if tag.exists() else 0
+    version = version_of(partial)
+    have = arrived(partial) if version.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # else requests would unpack a .gz on the way
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+        headers |= {"Range": f"bytes={have}-", "If-Range": version.read_text()}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         refuse(answer)
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             if answer.headers.get("Content-Range", "").endswith(f"/{have}"):
                 return  # it was whole: killed between the last byte and the renaming
-            partial.unlink()
+            discard(partial)
             raise Interrupted("the file has changed on the server: starting over")
         have = have if answer.status_code == requests.codes.partial_content else 0
         length = answer.headers.get("Content-Length")
@@ -112,14 +116,21 @@ def append_rest(url: str, partial: Path, size: int) -> None:
             )
         make_room(partial, total - have)
         if not have:
-            remember(tag, answer.headers)
+            remember(version, answer.headers)
         with open(partial, "ab" if have else "wb") as file:
-            steps = -(-(total - have) // MEBIBYTE)
-            chunks = answer.iter_content(MEBIBYTE)
-            for chunk in progress(chunks, f"{partial.stem}, MiB", total=max(0, steps)):
-                file.write(chunk)
+            steps = max(0, total - have) // MEBIBYTE
+            for _ in progress(save(answer, file), f"{partial.stem}, MiB", total=steps):
+                pass
     if total and arrived(partial) != total:
         raise Interrupted(f"{arrived(partial):,} of {total:,} bytes came")
+
+
+def save(answer: requests.Response, file: BinaryIO) -> Iterator[None]:
+    """Write what comes piece by piece (a broken one is lost), and yield at each mebibyte."""
+    for number, piece in enumerate(answer.iter_content(PIECE), 1):
+        file.write(piece)
+        if number % (MEBIBYTE // PIECE) == 0:
+            yield
 
 
 def refuse(answer: requests.Response) -> None:
@@ -131,11 +142,25 @@ def refuse(answer: requests.Response) -> None:
         raise DownloadError(f"{answer.url}: HTTP {code}; fetch it by hand if it has moved")
 
 
-def remember(tag: Path, headers: requests.structures.CaseInsensitiveDict) -> None:
+def version_of(partial: Path) -> Path:
+    """Where the version of the file on the server that `partial` belongs to is kept."""
+    return partial.with_name(f"{partial.name}.etag")
+
+
+def discard(partial: Path) -> None:
+    """Remove what has arrived, and the version it belongs to."""
+    for path in (partial, version_of(partial)):
+        path.unlink(missing_ok=True)
+
+
+def remember(version: Path, headers: Mapping[str, str]) -> None:
     """Keep what identifies this version of the file; without any, nothing can be resumed."""
     etag = headers.get("ETag", "")
-    version = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-    tag.write_text(version) if version else tag.unlink(missing_ok=True)
+    mark = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+    if mark:
+        version.write_text(mark)
+    else:
+        version.unlink(missing_ok=True)
 
 
 def make_room(partial: Path, needed: int) -> None:

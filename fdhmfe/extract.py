@@ -3,6 +3,8 @@
 All headers are checked before the first byte is written, so a refused archive leaves nothing.
 """
 
+import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -17,6 +19,11 @@ from fdhmfe.progress import progress
 
 MOST_FILES = 1_000_000
 EXPANSION, SLACK = 3, 2**28  # photographs hardly shrink: more than this is a bomb
+
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
+    *(EOFError, RuntimeError),  # the latter: a zip with a password or an odd method
+)
 
 
 class ExtractError(OSError):
@@ -45,13 +52,14 @@ def extract(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as opened:
                 write_members(archive, tar_members(archive, opened), folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except DAMAGE as error:
         raise ExtractError(
             f"{archive} is damaged ({error}): delete it and fetch it again"
         ) from error
 
 
 def tar_members(archive: Path, opened: tarfile.TarFile) -> list[Member]:
+    """Every entry of a tar; reads it all once, so that damage shows before anything is written."""
     found = []
     for info in opened:
         found.append(
@@ -61,6 +69,8 @@ def tar_members(archive: Path, opened: tarfile.TarFile) -> list[Member]:
         )
         if len(found) > MOST_FILES:
             raise ExtractError(f"{archive} has more than {MOST_FILES:,} members: not unpacked")
+    while opened.fileobj.read(2**20):  # to the end, where gzip compares its checksum
+        pass
     return found
 
 

@@ -1,10 +1,8 @@
 """What the readers share: where a data set is, its lists, its MATLAB files, its images."""
 
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,13 +83,15 @@ def read_pairs(path: Path, form: str, numbers: Iterable[int] = ()) -> list[list[
 
 def read_mat(path: Path, *names: str) -> list[np.ndarray]:
     """Variables of a MATLAB file, flat; DataError if one, or the file, is missing or unreadable."""
+    present(path)
     try:
-        content: dict[str, Any] = loadmat(present(path), squeeze_me=True)
-        return [np.atleast_1d(content[name]) for name in names]
-    except KeyError as error:
-        raise DataError(f"{path} has no variable {error}") from error
-    except (OSError, TypeError, NotImplementedError, zlib.error) as error:
-        raise DataError(f"{path} is not a MATLAB file that can be read ({error})") from error
+        content = loadmat(path, squeeze_me=True)
+    except Exception as error:  # damaged bytes make scipy raise almost anything
+        raise DataError(f"{path} cannot be read as a MATLAB file ({error})") from error
+    absent = [name for name in names if name not in content]
+    if absent:
+        raise DataError(f"{path} has no variable {absent[0]!r}")
+    return [np.atleast_1d(content[name]) for name in names]
 
 
 def table_of(rows: list[tuple[str, int, str]]) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fdhmfe.dataset import DataError, Dataset, first_ten, open_image, open_mask
+from fdhmfe.download import verify
 from fdhmfe.layout import IMAGE_SUFFIXES
-from fdhmfe.obtain import known
 from fdhmfe.progress import progress
 from fdhmfe.sources import SOURCES
 
@@ -67,12 +67,13 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
     if decode:
         lines.append(f"  {'decoded':<10}{decode_all(dataset):>7,} images and masks, all readable")
         archives = [a for a in source.archives if (folder / a.name).exists()]
-        lines += [f"  {a.name}: {known(a, folder)}" for a in archives]
+        lines += [f"  {a.name}: {verify(folder / a.name, a.checksum, a.size)}" for a in archives]
     lines.append(f"  {'hash':<10}{dataset.hash}")
     lines.append(f"  {'terms':<10}{source.terms}; {source.home}")
     verdict = "complete"
     if is_subset(dataset):
         verdict = "a subset: usable, but its numbers do not compare with published ones"
+    lines += [f"  {'use':<10}DATASET={dataset.name} DATA_DIR={dataset.root}"]
     return "\n".join([*lines, f"  {'verdict':<10}{verdict}"])
 
 

@@ -60,7 +60,7 @@ CUB = "CUB_200_2011"
 VEGFRU = dict(
     title="VegFru",
     home="https://github.com/ustc-vim/vegfru",
-    terms="research; ask the authors for anything else",
+    terms="none stated; ask the authors before any use but research",
     folder="vegfru",
     marker="vegfru_list/vegfru_train.txt",
     classes=292,
@@ -133,7 +133,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         "food101": Source(
             title="Food-101",
             home="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-            terms="research; the photographs belong to their makers",
+            terms="scientific fair use; the photographs are Foodspotting's",
             folder="food-101",
             marker="meta/train.txt",
             classes=101,
@@ -150,7 +150,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         "dogs": Source(
             title="Stanford Dogs",
             home="http://vision.stanford.edu/aditya86/ImageNetDogs/",
-            terms="non-commercial research (the images are ImageNet's)",
+            terms="none stated; the images are ImageNet's (non-commercial research)",
             folder="stanford_dogs",
             marker="train_list.mat",
             classes=120,
@@ -211,8 +211,8 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 ),
             ),
             by_hand=(
-                "The owner's page is gone. Copies circulate (torchvision's issue 7545 lists some): "
-                "whichever you take, the checksums tell whether it is the original."
+                "The owner's page is gone. Copies circulate (github.com/pytorch/vision/issues/7545 "
+                "names some); the checksums tell whether a copy is the original."
             ),
         ),
         "leeds_butterfly": Source(
