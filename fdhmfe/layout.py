@@ -130,7 +130,10 @@ def by_class_folder(rows: list[tuple[str, int, str]]) -> tuple[list[str], pd.Dat
 
 
 def hash_files(root: Path, paths: pd.Series) -> list[str]:
-    """SHA-256 of each file; DataError naming the first ten that are missing, and their count."""
+    """SHA-256 of each file; DataError naming the first ten listed twice or missing, and a count."""
+    repeated = paths[paths.duplicated()].tolist()
+    if repeated:
+        raise DataError(f"{len(repeated)} files are listed twice: {first_ten(repeated)}")
     missing = [p for p in paths if not (root / p).is_file()]
     if missing:
         raise DataError(f"{len(missing)} images are missing below {root}: {first_ten(missing)}")

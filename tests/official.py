@@ -39,7 +39,7 @@ def write_aircraft(root: Path) -> Path:
     variants = ["Cessna 172", "F/A-18"]
     listed = {"train": [], "val": [], "test": []}
     for c, i, split in images():
-        image = f"{1025794 + 10 * c + i:07d}"
+        image = f"{1025794 + 100 * c + i:07d}"
         save_image(data / "images" / f"{image}.jpg", i, c)
         listed["val" if i == 1 else split].append(f"{image} {variants[c]}")
     listed["trainval"] = listed["train"] + listed["val"]
@@ -143,7 +143,7 @@ def write_cars(root: Path) -> Path:
 
 
 def write_cub200(root: Path) -> Path:
-    return write_cub(root / "CUB_200_2011")
+    return write_cub(root / "CUB_200_2011", per_class=len(SPLITS))
 
 
 def write_leeds_butterfly(root: Path) -> Path:

@@ -149,7 +149,7 @@ def test_the_same_bytes_in_both_splits_of_a_folder(tmp_path):
 
 def test_image_listed_twice(cub):
     edit(cub / "images.txt", "001.Species_1_3", "001.Species_1_0")
-    with pytest.raises(DataError, match="1 files are listed twice"), pytest.warns(UserWarning):
+    with pytest.raises(DataError, match="1 files are listed twice"):
         opened("cub200", cub)
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import official
 import pandas as pd
 import pytest
 from conftest import save_image
@@ -23,7 +24,7 @@ from official import (
 from scipy.io import savemat
 from torchvision import datasets as torchvision_datasets
 
-from fdhmfe import data, report
+from fdhmfe import data, experiment, report
 from fdhmfe.config import DATASETS, load
 from fdhmfe.data import open_dataset
 from fdhmfe.dataset import DataError, Dataset
@@ -125,6 +126,20 @@ def test_a_list_of_one_image_is_a_list(tmp_path):
     savemat(root / "test_list.mat", one)
     with pytest.raises(DataError, match="1 classes have no test image: n02116738-African"):
         opened("dogs", root)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_data_set_can_be_trained_on(name, tmp_path, own_cache, monkeypatch):
+    monkeypatch.setattr(official, "SPLITS", ("train",) * 6 + ("test",) * 6)  # enough for P@10
+    WRITERS[name](tmp_path / "data")
+    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=1, batch_size=2)
+    small |= dict(width=8, keep=2, bits=12, results_dir=str(tmp_path / "results"))
+    folder = experiment.run(load("smoke", dataset=name, data_dir=str(tmp_path / "data"), **small))
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert set(metrics.dataset) == {name}
+    expected = opened(name, tmp_path / "data")
+    assert set(metrics.n_query) == {len(expected.rows("test"))}
+    assert set(metrics.n_database) == {len(expected.rows("train"))}
 
 
 # Wrong and incomplete trees
