@@ -12,13 +12,26 @@ from pathlib import Path
 import numpy as np
 
 from fdhmfe.config import Config, load, resolve
-from fdhmfe.dataset import COLUMNS, DataError, Dataset, first_ten
-from fdhmfe.layout import hash_files
+from fdhmfe.dataset import COLUMNS, DataError, Dataset, first_ten, open_image, open_mask
+from fdhmfe.layout import IMAGE_SUFFIXES, hash_files, image_files
 from fdhmfe.obtain import obtain
 from fdhmfe.readers import READERS
 from fdhmfe.report import check_sizes, describe
 from fdhmfe.sources import SOURCES
 from fdhmfe.splits import carve_validation, hold_out_classes, set_aside_copies, shared_copies
+
+__all__ = [  # the door: what notebooks and other modules take from here
+    "COLUMNS",
+    "IMAGE_SUFFIXES",
+    "DataError",
+    "Dataset",
+    "first_ten",
+    "image_files",
+    "open_dataset",
+    "open_image",
+    "open_mask",
+    "report",
+]
 
 DESCRIPTION = """Fetch an official data set into DIR where its owner allows that (else say what to
 fetch and where to put it), compare checksums, unpack it safely, check its lists, files and sizes
@@ -67,9 +80,10 @@ def report(name: str, folder: str, *, download: bool = True, decode: bool = Fals
 
     `decode` also reads every image and the archives. Raises DataError, or OSError from a transfer.
     """
-    root = resolve(folder)
-    obtain(name, root, download=download)
-    return describe(open_dataset(load(dataset=name, data_dir=str(root))), root, decode=decode)
+    config = load(dataset=name, data_dir=folder)
+    if folder:  # without one, open_dataset says how to give it
+        obtain(name, resolve(folder), download=download)
+    return describe(open_dataset(config), resolve(folder), decode=decode)
 
 
 def main(arguments: list[str] | None = None) -> int:

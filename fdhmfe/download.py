@@ -97,7 +97,8 @@ def append_rest(url: str, partial: Path, size: int) -> None:
     """
     version = version_of(partial)
     have = arrived(partial) if version.exists() else 0
-    headers = {"Accept-Encoding": "identity"}  # else requests would unpack a .gz on the way
+    # "identity": else requests would unpack a .gz on the way. Some servers want a name.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "fdhmfe"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": version.read_text()}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:

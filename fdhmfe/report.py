@@ -4,11 +4,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
+
 from fdhmfe.dataset import DataError, Dataset, first_ten, open_image, open_mask
 from fdhmfe.download import verify
 from fdhmfe.layout import IMAGE_SUFFIXES
 from fdhmfe.progress import progress
 from fdhmfe.sources import SOURCES
+
+
+def overview() -> pd.DataFrame:
+    """The official data sets, one row each: published counts, and who fetches the archives."""
+    rows = [
+        {
+            "dataset": name,
+            "title": source.title,
+            "classes": source.classes,
+            **{split: source.sizes.get(split, pd.NA) for split in ("train", "test", "all")},
+            "fetched": "by hand" if source.by_hand else "by the kit",
+        }
+        for name, source in SOURCES.items()
+    ]
+    table = pd.DataFrame(rows).set_index("dataset")
+    return table.astype({split: "Int64" for split in ("train", "test", "all")})
 
 
 def counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
@@ -53,8 +71,8 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
 
     Raises DataError naming the first ten unreadable files, and their count.
     """
-    source = SOURCES[dataset.name]
-    lines = [f"{source.title} ({dataset.name}) in {dataset.root}"]
+    source, root = SOURCES[dataset.name], dataset.root.resolve()
+    lines = [f"{source.title} ({dataset.name}) in {root}"]
     for name, (found, published) in counts(dataset).items():
         of = f"of {published:,} published" if published else "(no verified count is published)"
         lines.append(f"  {name:<10}{found:>7,} {of}")
@@ -73,7 +91,7 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
     verdict = "complete"
     if is_subset(dataset):
         verdict = "a subset: usable, but its numbers do not compare with published ones"
-    lines += [f"  {'use':<10}DATASET={dataset.name} DATA_DIR={dataset.root}"]
+    lines += [f"  {'use':<10}DATASET={dataset.name} DATA_DIR={root}"]
     return "\n".join([*lines, f"  {'verdict':<10}{verdict}"])
 
 

@@ -18,6 +18,7 @@ from official import WRITERS
 from tenacity import wait_none
 
 from fdhmfe import data, download, extract, obtain, report
+from fdhmfe.config import load
 from fdhmfe.dataset import DataError
 from fdhmfe.extract import ExtractError
 from fdhmfe.sources import SOURCES, Archive
@@ -158,7 +159,8 @@ def packed(name: str, folder: Path) -> dict[str, bytes]:
             for path in sorted(tree.rglob("*.png")):
                 opened.write(path, path.relative_to(folder))
         return {"leedsbutterfly_dataset_v1.1.zip": buffer.getvalue()}
-    return {SOURCES[name].archives[0].name: tarred(folder, [tree.name])}
+    (folder / "beside.txt").write_text("as attributes.txt beside CUB_200_2011 in the real one")
+    return {SOURCES[name].archives[0].name: tarred(folder, [tree.name, "beside.txt"])}
 
 
 def tarred(folder: Path, entries: list[str]) -> bytes:
@@ -211,6 +213,7 @@ def test_command_fetches_unpacks_and_reports(name, offered, tmp_path, capsys):
     for archive in site.content:
         assert f"{archive}: " in out
     assert f"({name}) in {root / SOURCES[name].folder}" in out
+    assert (root / "beside.txt").exists() == (name in ("cub200", "aircraft", "food101"))
     assert not list(root.glob("*.partial*")) and not list(root.glob(".*.partial"))
     asked = len(site.asked)
     assert data.main([name, "--root", str(root), "--verify"]) == 0
@@ -323,6 +326,11 @@ def test_two_commands_at_once_do_the_work_once(offered, tmp_path):
     assert len(site.asked) == 1
 
 
+def test_report_without_a_folder_fetches_nothing():
+    with pytest.raises(DataError, match="'dogs' needs data_dir"):
+        data.report("dogs", "")
+
+
 def test_unknown_data_set_lists_the_known(capsys):
     with pytest.raises(SystemExit):
         data.main(["imagenet", "--root", "x"])
@@ -330,7 +338,5 @@ def test_unknown_data_set_lists_the_known(capsys):
 
 
 def test_data_dir_that_is_not_there_names_the_command(tmp_path):
-    from fdhmfe.config import load
-
     with pytest.raises(DataError, match=r"python -m fdhmfe\.data dogs --root"):
         data.open_dataset(load(dataset="dogs", data_dir=str(tmp_path / "nothing")))

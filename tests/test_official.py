@@ -25,7 +25,7 @@ from scipy.io import savemat
 from torchvision import datasets as torchvision_datasets
 
 from fdhmfe import data, experiment, report
-from fdhmfe.config import DATASETS, load
+from fdhmfe.config import DATASETS, REPOSITORY, load
 from fdhmfe.data import open_dataset
 from fdhmfe.dataset import DataError, Dataset
 from fdhmfe.readers import READERS
@@ -51,6 +51,11 @@ def opened(dataset: str, root: Path | str, **settings) -> Dataset:
 def test_every_name_has_a_reader_and_every_official_one_a_source():
     assert set(READERS) == set(DATASETS)
     assert set(SOURCES) == set(WRITERS) == set(DATASETS) - {"toy", "folder"}
+
+
+def test_readme_names_every_data_set():
+    table = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert [name for name in DATASETS if f"`{name}`" not in table] == []
 
 
 # Layouts
