@@ -16,6 +16,7 @@ from filelock import FileLock
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
+from fdhmfe.files import atomic
 from fdhmfe.progress import progress
 
 PIECE, MEBIBYTE = 2**14, 2**20
@@ -108,7 +109,11 @@ def append_rest(url: str, partial: Path, size: int) -> None:
                 return  # it was whole: killed between the last byte and the renaming
             discard(partial)
             raise Interrupted("the file has changed on the server: starting over")
-        have = have if answer.status_code == requests.codes.partial_content else 0
+        if answer.status_code != requests.codes.partial_content:
+            have = 0  # the whole file comes
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            discard(partial)
+            raise Interrupted("the server sent another part: starting over")
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else size
         if size and total != size:
@@ -116,9 +121,9 @@ def append_rest(url: str, partial: Path, size: int) -> None:
                 f"{url} has {total:,} bytes, not the published {size:,}: look there"
             )
         make_room(partial, total - have)
-        if not have:
-            remember(version, answer.headers)
         with open(partial, "ab" if have else "wb") as file:
+            if not have:  # only now: old bytes must not meet a new version
+                remember(version, answer.headers)
             steps = max(0, total - have) // MEBIBYTE
             for _ in progress(save(answer, file), f"{partial.stem}, MiB", total=steps):
                 pass
@@ -202,10 +207,12 @@ def verify(path: Path, checksum: str, size: int = 0) -> str:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if expected and found != expected:
-        raise DownloadError(f"{path} has {algorithm} {found}, not {expected}: delete it")
+        origin = "" if checksum else f" (recorded in {record.name}; is there a new version?)"
+        raise DownloadError(f"{path} has {algorithm} {found}, not {expected}{origin}: delete it")
     if checksum:
         return f"{algorithm} as published"
     if expected:
         return "sha256 as recorded at first sight; none is published"
-    record.write_text(f"{found}  {name}\n")
+    with atomic(record) as unfinished:
+        unfinished.write_text(f"{found}  {name}\n")
     return f"no checksum is published; sha256 {found} recorded in {record.name}"

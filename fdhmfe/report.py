@@ -76,11 +76,10 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
     for name, (found, published) in counts(dataset).items():
         of = f"of {published:,} published" if published else "(no verified count is published)"
         lines.append(f"  {name:<10}{found:>7,} {of}")
-    copies = int((dataset.table.split == "unused").sum())
-    lines.append(f"  {'copies':<10}{copies:>7,} train images set aside: they are test images too")
-    extra = unlisted(dataset)
-    names = f": {first_ten(extra)}" if extra else ""
-    lines.append(f"  {'unlisted':<10}{len(extra):>7,} images on disk that no list names{names}")
+    if copies := int((dataset.table.split == "unused").sum()):
+        lines.append(f"  {'copies':<10}{copies:>7,} train images set aside: test images too")
+    if extra := unlisted(dataset):
+        lines.append(f"  {'unlisted':<10}{len(extra):>7,} on disk, in no list: {first_ten(extra)}")
     lines.append(f"  {'files':<10}{len(dataset.table):>7,} there, hashed; none in two splits")
     if decode:
         lines.append(f"  {'decoded':<10}{decode_all(dataset):>7,} images and masks, all readable")

@@ -4,7 +4,10 @@ import dataclasses
 import hashlib
 import io
 import os
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -18,7 +21,7 @@ from official import WRITERS
 from tenacity import wait_none
 
 from fdhmfe import data, download, extract, obtain, report
-from fdhmfe.config import load
+from fdhmfe.config import REPOSITORY, load
 from fdhmfe.dataset import DataError
 from fdhmfe.extract import ExtractError
 from fdhmfe.sources import SOURCES, Archive
@@ -289,14 +292,34 @@ def test_half_a_folder_is_not_overwritten(offered, tmp_path, capsys):
     assert "lacks data/variants.txt: it is not whole" in capsys.readouterr().err
 
 
-def test_unpacking_that_was_killed_starts_afresh(offered, tmp_path, monkeypatch):
-    offered("aircraft")
+def test_unpacking_that_is_killed_starts_afresh(offered, tmp_path):
+    site = offered("dogs")
     root = tmp_path / "here"
-    left = root / ".aircraft.partial" / "fgvc-aircraft-2013b" / "left"
-    left.mkdir(parents=True)
-    assert data.main(["aircraft", "--root", str(root)]) == 0
-    assert not (root / "fgvc-aircraft-2013b" / "left").exists()
+    root.mkdir()
+    for name, content in site.content.items():
+        (root / name).write_bytes(content)
+    script = f"""
+import os, signal
+from pathlib import Path
+from fdhmfe import obtain
+unpacking = obtain.extract
+def dying(archive, folder):
+    unpacking(archive, folder)
+    os.kill(os.getpid(), signal.SIGKILL)
+obtain.extract = dying
+source, root = obtain.SOURCES["dogs"], Path({str(root)!r})
+obtain.unpack(source, list(source.archives), root, root / ".dogs.partial")
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = root / ".dogs.partial" / "stanford_dogs"
+    assert (left / "Images").is_dir() and not (root / "stanford_dogs").exists()
+    (left / "Images" / "half.jpg").touch()
+    assert data.main(["dogs", "--root", str(root), "--no-download"]) == 0
     assert not left.exists()
+    assert not (root / "stanford_dogs" / "Images" / "half.jpg").exists()
 
 
 def test_archive_of_something_else(offered, tmp_path):

@@ -280,9 +280,7 @@ def test_report_of_a_subset(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "train           4 of 5,994 published" in out
     assert "classes         2 of 200 published" in out
-    assert (
-        "unlisted        1 images on disk that no list names: images/001.Species_1/new.jpg" in out
-    )
+    assert "unlisted        1 on disk, in no list: images/001.Species_1/new.jpg" in out
     assert "decoded         8 images and masks, all readable" in out
     assert "a subset: usable" in out
     assert len(out.splitlines()) <= 24, "one screen"
