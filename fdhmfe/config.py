@@ -19,7 +19,7 @@ class Config:
 
     # what to run: the names every notebook uses for its parameters
     profile: str = "quick"
-    dataset: str = "toy"  # toy | cub200 | leeds_butterfly | folder
+    dataset: str = "toy"  # a name in DATASETS
     data_dir: str = ""  # where the images are; the toy set draws its own
     weights: str = ""  # a weight file for `backbone`; empty: download, or train the embedded one
     backbone: str = "embedded"  # embedded | a torchvision name | timm/NAME
@@ -157,10 +157,15 @@ TABLE_METHODS = MappingProxyType(
 )
 SEEDS = MappingProxyType({"smoke": (0,), "quick": (0,), "laptop": (0, 1), "paper": (0, 1, 2)})
 
+DATASETS = (
+    *("toy", "cub200", "aircraft", "nabirds", "vegfru", "vegfru_trainval", "food101"),
+    *("dogs", "cars", "leeds_butterfly", "folder"),
+)
+
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "profile": tuple(PROFILES),
-        "dataset": ("toy", "cub200", "leeds_butterfly", "folder"),
+        "dataset": DATASETS,
         "method": METHODS,
         "variant": tuple(VARIANTS),
         "proxies": ("maxmin", "random"),

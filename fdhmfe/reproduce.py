@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fdhmfe.reproduce", description=__doc__)
     parser.add_argument("--profile", default="quick", help="smoke, quick, laptop or paper")
-    parser.add_argument("--dataset", help="toy, cub200, leeds_butterfly or folder")
+    parser.add_argument("--dataset", help=", ".join(config.DATASETS))
     parser.add_argument("--data-dir", help="folder that holds the data set")
     parser.add_argument("--weights", help="backbone weights, .safetensors or .pth")
     parser.add_argument("--backbone", help="embedded, a torchvision name, or timm/NAME")

@@ -43,6 +43,7 @@ PLACES = ("data_dir", "weights", "results_dir", "reuse")
 # that order runs or show what they have written
 BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
+    *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
     *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
 )
 

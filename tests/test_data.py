@@ -10,16 +10,10 @@ from conftest import save_image, write_cub, write_folder
 from PIL import Image
 
 from fdhmfe.config import load
-from fdhmfe.data import (
-    COLUMNS,
-    LEEDS_SPECIES,
-    DataError,
-    Dataset,
-    half_split,
-    open_dataset,
-    open_image,
-    open_mask,
-)
+from fdhmfe.data import open_dataset
+from fdhmfe.dataset import COLUMNS, DataError, Dataset, open_image, open_mask
+from fdhmfe.readers import LEEDS_SPECIES
+from fdhmfe.splits import half_split
 
 
 def opened(dataset: str, root: Path | str, **settings) -> Dataset:
@@ -135,13 +129,28 @@ def test_many_missing_images_first_ten_and_the_count(tmp_path):
     assert str(error.value).endswith(", ...")
 
 
-def test_the_same_bytes_in_both_splits(cub):
+def test_train_copy_of_a_query_is_set_aside_where_the_split_is_the_owners(cub):
     folder = cub / "images/001.Species_1"
     shutil.copy(folder / "001.Species_1_0.jpg", folder / "001.Species_1_3.jpg")
+    with pytest.warns(UserWarning, match=r"1 train images are.*001\.Species_1_0\.jpg"):
+        dataset = opened("cub200", cub)
+    assert dataset.table.split.tolist()[:4] == ["unused", "train", "test", "test"]
+    assert dataset.learnable.tolist() == dataset.rows("train").tolist() == [1, 4, 5]
+
+
+def test_the_same_bytes_in_both_splits_of_a_folder(tmp_path):
+    root = write_folder(tmp_path)
+    shutil.copy(root / "train/class_0/1.jpg", root / "test/class_1/copy.jpg")
     with pytest.raises(DataError, match="2 files are in both splits by content") as error:
+        opened("folder", root)
+    assert "train/class_0/1.jpg" in str(error.value)
+    assert "test/class_1/copy.jpg" in str(error.value)
+
+
+def test_image_listed_twice(cub):
+    edit(cub / "images.txt", "001.Species_1_3", "001.Species_1_0")
+    with pytest.raises(DataError, match="1 files are listed twice"):
         opened("cub200", cub)
-    assert "001.Species_1_0.jpg" in str(error.value)
-    assert "001.Species_1_3.jpg" in str(error.value)
 
 
 def test_hash_follows_content_label_and_split_but_not_the_place(cub, tmp_path):

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from fdhmfe.config import REPOSITORY
+from fdhmfe.results import BESIDE_THE_RUN
 
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "progress", "toy_draw", "toy", "data"),
+    *("files", "config", "progress", "toy_draw", "toy", "dataset", "splits", "layout"),
+    *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
     *("views", "backbone", "cache", "embedded"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
@@ -54,6 +56,10 @@ def place(module: str) -> int:
 
 def test_every_module_has_its_place():
     assert set(MODULES) - DRAWING == set(ORDER) - DRAWING
+
+
+def test_what_stands_beside_a_run_exists():
+    assert set(BESIDE_THE_RUN) <= {module.split("_")[0] for module in MODULES}
 
 
 @pytest.mark.parametrize("module", MODULES)
