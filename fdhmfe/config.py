@@ -59,7 +59,7 @@ class Config:
     margin: float = 0.2
     token_weight: float = 1.0
     class_weight: float = 1.0
-    label_smoothing: float = 0.1  # of the class term
+    label_smoothing: float = 0.1  # of the class and token terms
     balance_weight: float = 0.1
     decorrelation_weight: float = 0.1
     background_weight: float = 1.0
@@ -160,6 +160,14 @@ SEEDS = MappingProxyType({"smoke": (0,), "quick": (0,), "laptop": (0, 1), "paper
 DATASETS = (
     *("toy", "cub200", "aircraft", "nabirds", "vegfru", "vegfru_trainval", "food101"),
     *("dogs", "cars", "leeds_butterfly", "folder"),
+)
+
+# Modules whose work a run's name already holds (settings, images, embedded weights), and those
+# that order runs or show what they have written
+BESIDE_THE_RUN = (
+    *("config", "toy", "embedded"),
+    *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
+    *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
 )
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

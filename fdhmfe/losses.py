@@ -34,14 +34,20 @@ def decorrelation_loss(u: Tensor) -> Tensor:
     return off_diagonal.square().sum() / max(1, bits * (bits - 1))
 
 
-def token_loss(logits: list[Tensor], kept_index: list[Tensor], labels: Tensor) -> Tensor:
+def token_loss(
+    logits: list[Tensor], kept_index: list[Tensor], labels: Tensor, *, smoothing: float
+) -> Tensor:
     """Cross-entropy of every kept token with its image's label, averaged over stages.
 
     logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n). Teaches the selector what looks
-    like the class (reconstruction, after PIM, arXiv 2202.03822).
+    like the class (reconstruction, after PIM, arXiv 2202.03822). The labels are smoothed as those
+    of `class_loss`: both kinds of evidence are added later, so neither may shout down the other.
     """
     kept = [take(z, index) for z, index in zip(logits, kept_index, strict=True)]
-    parts = [F.cross_entropy(z.flatten(0, 1), labels.repeat_interleave(z.shape[1])) for z in kept]
+    parts = [
+        class_loss(z.flatten(0, 1), labels.repeat_interleave(z.shape[1]), smoothing=smoothing)
+        for z in kept
+    ]
     return torch.stack(parts).mean()
 
 
@@ -60,7 +66,7 @@ def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
 
 
 def class_loss(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
-    """Cross-entropy of the image's class logits (B, Y) with smoothed labels (B,).
+    """Cross-entropy of class logits (B, Y) with smoothed labels (B,).
 
     The target is (1 - s) * onehot + s / Y: overconfident logits would make the proxy read-out as
     hard as a class number (arXiv 1512.00567, section 7).

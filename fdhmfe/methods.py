@@ -86,7 +86,10 @@ class FDHMFELoss(baselines.ProxyCriterion):
                 1.0,
                 lambda: losses.proxy_loss(u, labels, self.proxies, scale=c.scale, margin=c.margin),
             ),
-            "token": (c.token_weight, lambda: losses.token_loss(logits, kept, labels)),
+            "token": (
+                c.token_weight,
+                lambda: losses.token_loss(logits, kept, labels, smoothing=c.label_smoothing),
+            ),
             "class": (
                 c.class_weight if c.proxy_readout else 0.0,
                 lambda: losses.class_loss(class_logits, labels, smoothing=c.label_smoothing),

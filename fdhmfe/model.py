@@ -20,7 +20,7 @@ class Output(NamedTuple):
     u: Tensor  # (B, K) relaxed code; its sign is the hash code
     token_logits: list[Tensor]  # (B, S_l, Y)
     kept_index: list[Tensor]  # (B, n)
-    class_logits: Tensor | None = None  # (B, Y) of the whole image, where the network has them
+    class_logits: Tensor | None = None  # (B, Y) of the image vector, where the network has them
 
 
 class KeptMean(nn.Module):
@@ -38,9 +38,10 @@ class KeptMean(nn.Module):
 class ProxyReadout(nn.Module):
     """Class logits, spoken in proxies: sum over classes of p(c) * proxy_c, scaled.
 
-    v (B, V), votes (B, Y) of the kept tokens, proxies (Y, K) -> logits W v + votes (B, Y) and
-    their code (B, K), where p = softmax(t * logits); t and the scale are learned. An image that
-    may be one of several classes lands between their proxies and keeps the bits they share
+    v (B, V), votes (B, Y) of the kept tokens, proxies (Y, K) -> logits W v (B, Y) and the code
+    (B, K), where p = softmax(t * (W v + votes)); t and the scale are learned. The class loss sees
+    the logits without the votes, else they learn to take back what the votes overstate. An image
+    that may be one of several classes lands between their proxies and keeps the bits they share
     (reconstruction; the abstract names only the proxies).
     """
 
@@ -51,8 +52,8 @@ class ProxyReadout(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, v: Tensor, votes: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.classifier(v) + votes
-        posterior = (self.log_temperature.exp() * logits).softmax(1)
+        logits = self.classifier(v)
+        posterior = (self.log_temperature.exp() * (logits + votes)).softmax(1)
         return logits, self.scale * posterior @ proxies
 
 
@@ -90,7 +91,7 @@ class FDHMFE(nn.Module):
         if self.readout is None:
             return Output(u, token_logits, kept_index)
         means = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
-        class_logits, spoken = self.readout(v, torch.stack(means).sum(0), self.proxies)
+        class_logits, spoken = self.readout(v, torch.stack(means).mean(0), self.proxies)
         return Output(u + spoken, token_logits, kept_index, class_logits)
 
 

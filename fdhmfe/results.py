@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from fdhmfe.config import REPOSITORY, Config
+from fdhmfe.config import BESIDE_THE_RUN, REPOSITORY, Config
 from fdhmfe.files import atomic, content_hash, file_hash, read_json, write_json
 from fdhmfe.scoring import CODE_ARRAYS
 
@@ -38,14 +38,6 @@ COLUMNS = (
 )
 # Settings that say where things are or whether to reuse them, not what is computed
 PLACES = ("data_dir", "weights", "results_dir", "reuse")
-
-# Modules whose work a run's name already holds (settings, images, embedded weights), and those
-# that order runs or show what they have written
-BESIDE_THE_RUN = (
-    *("config", "toy", "embedded"),
-    *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
-    *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
-)
 
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:

@@ -176,11 +176,12 @@ def token_case() -> tuple[list[Tensor], list[Tensor], Tensor]:
 def test_token_loss_by_hand():
     # both images keep the one token of logits (0, 0) and (a, 0): log 2 and log(1 + e^+-a)
     logits = [torch.tensor([[[0.0, 0], [9, 9]], [[5, 5], [2, 0]]])]
-    loss = token_loss(logits, [torch.tensor([[0], [1]])], torch.tensor([1, 0]))
+    loss = token_loss(logits, [torch.tensor([[0], [1]])], torch.tensor([1, 0]), smoothing=0.0)
     assert loss.item() == pytest.approx((math.log(2) + math.log(1 + math.exp(-2))) / 2, rel=1e-5)
 
 
-def test_token_loss_matches_the_loop():
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_token_loss_matches_the_loop(smoothing):
     logits, kept, labels = token_case()
     stages = []
     for z, index in zip(logits, kept, strict=True):
@@ -188,15 +189,16 @@ def test_token_loss_matches_the_loop():
         for image in range(2):
             for token in index[image].tolist():
                 row = z[image, token].tolist()
-                each.append(math.log(sum(map(math.exp, row))) - row[labels[image]])
+                own = (1 - smoothing) * row[labels[image]] + smoothing * sum(row) / len(row)
+                each.append(math.log(sum(map(math.exp, row))) - own)
         stages.append(sum(each) / len(each))
-    loss = token_loss(logits, kept, labels)
+    loss = token_loss(logits, kept, labels, smoothing=smoothing)
     assert loss.item() == pytest.approx(sum(stages) / 2, rel=1e-5)
 
 
 def test_token_loss_moves_kept_tokens_only():
     logits, kept, labels = token_case()
-    loss = token_loss(logits, kept, labels)
+    loss = token_loss(logits, kept, labels, smoothing=0.0)
     for z, index in zip(logits, kept, strict=True):
         (moved,) = torch.autograd.grad(loss, z, retain_graph=True)
         touched = moved.abs().sum(-1) > 0
@@ -250,7 +252,7 @@ def test_background_loss_at_its_optimum_and_where_nothing_is_dropped():
 def test_token_losses_leave_their_inputs_alone():
     logits, kept, labels = token_case()
     before = [x.clone() for x in (*logits, *kept)]
-    token_loss(logits, kept, labels)
+    token_loss(logits, kept, labels, smoothing=0.0)
     background_loss(logits, kept)
     assert all(torch.equal(a, b) for a, b in zip((*logits, *kept), before, strict=True))
 

@@ -78,7 +78,7 @@ def test_parts_are_the_losses_of_the_output():
     proxies = method.network.proxies
     expected = {
         "proxy": losses.proxy_loss(u, LABELS, proxies, scale=5.0, margin=0.1),
-        "token": losses.token_loss(logits, kept, LABELS),
+        "token": losses.token_loss(logits, kept, LABELS, smoothing=config.label_smoothing),
         "class": losses.class_loss(class_logits, LABELS, smoothing=config.label_smoothing),
         "background": losses.background_loss(logits, kept),
         "triplet": losses.batch_hard_triplet_loss(u, LABELS, margin=0.3),

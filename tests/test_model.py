@@ -101,7 +101,7 @@ def test_proxy_readout_by_hand():
     torch.nn.init.zeros_(readout.classifier.bias)
     proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
     logits, code = readout(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), proxies)
-    assert logits.tolist() == [[1, 1]]
+    assert logits.tolist() == [[1, 0]]  # of the image vector; the votes only join the posterior
     # An even chance of both classes: only the bit that their proxies share is decided.
     torch.testing.assert_close(code, torch.tensor([[1.0, 0.0, 0.0]]))
     sure, code = readout(torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), proxies)
