@@ -92,7 +92,11 @@ class FDHMFELoss(baselines.ProxyCriterion):
             ),
             "class": (
                 c.class_weight if c.proxy_readout else 0.0,
-                lambda: losses.class_loss(class_logits, labels, smoothing=c.label_smoothing),
+                lambda: losses.class_loss(
+                    class_logits.flatten(0, 1),
+                    labels.repeat(len(class_logits)),
+                    smoothing=c.label_smoothing,
+                ),
             ),
             "background": (c.background_weight, lambda: losses.background_loss(logits, kept)),
             "triplet": (

@@ -1,5 +1,6 @@
 """FDH-MFE: stage tokens in, relaxed hash code and token evidence out."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ class Output(NamedTuple):
     u: Tensor  # (B, K) relaxed code; its sign is the hash code
     token_logits: list[Tensor]  # (B, S_l, Y)
     kept_index: list[Tensor]  # (B, n)
-    class_logits: Tensor | None = None  # (B, Y) of the image vector, where the network has them
+    class_logits: Tensor | None = None  # (E, B, Y), one per part of the image vector, if any
 
 
 class KeptMean(nn.Module):
@@ -36,24 +37,31 @@ class KeptMean(nn.Module):
 
 
 class ProxyReadout(nn.Module):
-    """Class logits, spoken in proxies: sum over classes of p(c) * proxy_c, scaled.
+    """The mean class evidence of several experts, spoken in proxies.
 
-    v (B, V), votes (B, Y) of the kept tokens, proxies (Y, K) -> logits W v (B, Y) and the code
-    (B, K), where p = softmax(t * (W v + votes)); t and the scale are learned. The class loss sees
-    the logits without the votes, else they learn to take back what the votes overstate. An image
-    that may be one of several classes lands between their proxies and keeps the bits they share
-    (reconstruction; the abstract names only the proxies).
+    Each part of the image vector has a classifier of its own, supervised by itself: one classifier
+    over all parts and votes learns to take back what the votes overstate. With E logits of the
+    parts and L votes of the kept tokens, p = softmax(t * mean of all E + L), and the code is
+    scale * sum over classes of p(c) * proxy_c; t and the scale are learned. An image that may be
+    one of several classes lands between their proxies and keeps the bits they share.
+    Reconstruction (the abstract names only the proxies); logits of several levels are averaged as
+    in PIM (arXiv 2202.03822).
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, widths: list[int], classes: int) -> None:
         super().__init__()
-        self.classifier = nn.Linear(width, classes)
+        self.classifiers = nn.ModuleList(nn.Linear(width, classes) for width in widths)
         self.log_temperature = nn.Parameter(torch.zeros(()))
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, v: Tensor, votes: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.classifier(v)
-        posterior = (self.log_temperature.exp() * (logits + votes)).softmax(1)
+    def forward(
+        self, parts: Sequence[Tensor], votes: list[Tensor], proxies: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """E parts (B, V_e), L votes (B, Y), proxies (Y, K) -> logits (E, B, Y), code (B, K)."""
+        experts = zip(self.classifiers, parts, strict=True)
+        logits = torch.stack([classify(part) for classify, part in experts])
+        evidence = torch.cat([logits, torch.stack(votes)]).mean(0)
+        posterior = (self.log_temperature.exp() * evidence).softmax(1)
         return logits, self.scale * posterior @ proxies
 
 
@@ -75,9 +83,9 @@ class FDHMFE(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.deep_norm = nn.LayerNorm(width)
         self.kept_mean = KeptMean(channels)
-        size = 2 * width + sum(channels)
-        self.hash = HashLayer(size, config.bits)
-        self.readout = ProxyReadout(size, classes) if config.proxy_readout else None
+        self.widths = [width, width, *channels]  # of v's parts: graph, deep, kept means
+        self.hash = HashLayer(sum(self.widths), config.bits)
+        self.readout = ProxyReadout(self.widths, classes) if config.proxy_readout else None
         draw = maxmin_proxies if config.proxies == "maxmin" else random_proxies
         proxies = torch.from_numpy(draw(classes, config.bits, config.seed)).float()
         self.register_buffer("proxies", proxies)  # (Y, K)
@@ -90,8 +98,8 @@ class FDHMFE(nn.Module):
         u = self.hash(v)  # (B, K)
         if self.readout is None:
             return Output(u, token_logits, kept_index)
-        means = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
-        class_logits, spoken = self.readout(v, torch.stack(means).mean(0), self.proxies)
+        votes = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
+        class_logits, spoken = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
         return Output(u + spoken, token_logits, kept_index, class_logits)
 
 

@@ -96,15 +96,17 @@ def test_only_fusion_lets_kept_tokens_see_the_dropped_ones(fusion):
 
 
 def test_proxy_readout_by_hand():
-    readout = ProxyReadout(2, 2)
-    torch.nn.init.eye_(readout.classifier.weight)
-    torch.nn.init.zeros_(readout.classifier.bias)
+    readout = ProxyReadout([2, 1], 2)
+    for classify, weight in zip(readout.classifiers, ([[1, 0], [0, 1]], [[2], [0]]), strict=True):
+        classify.weight.data = torch.tensor(weight, dtype=torch.float32)
+        torch.nn.init.zeros_(classify.bias)
     proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
-    logits, code = readout(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), proxies)
-    assert logits.tolist() == [[1, 0]]  # of the image vector; the votes only join the posterior
-    # An even chance of both classes: only the bit that their proxies share is decided.
+    parts = [torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0]])]
+    logits, code = readout(parts, [torch.tensor([[0.0, 3.0]])], proxies)
+    assert logits.tolist() == [[[1, 0]], [[2, 0]]]  # the vote only joins the posterior
+    # (1 + 2 + 0) / 3 against 3 / 3, an even chance: only the bit that the proxies share is decided
     torch.testing.assert_close(code, torch.tensor([[1.0, 0.0, 0.0]]))
-    sure, code = readout(torch.tensor([[50.0, 0.0]]), torch.zeros(1, 2), proxies)
+    _, code = readout(parts, [torch.tensor([[99.0, 0.0]])], proxies)
     torch.testing.assert_close(code, proxies[:1])
 
 
