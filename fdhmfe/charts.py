@@ -151,3 +151,28 @@ def ablation(table: pd.DataFrame, title: str) -> Figure:
     axis.set_title(title, fontsize=8)
     sns.despine(figure)
     return figure
+
+
+def sensitivity(table: pd.DataFrame, title: str) -> Figure:
+    """mAP@all against the value of one setting at a time, a panel each; bars span the seeds.
+
+    table: columns setting, value, mean, min, max (mAP in 0..1). All panels share their scale.
+    """
+    names = list(table.setting.unique())
+    columns = 4
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(9, 2.3 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        points = table[table.setting == name].sort_values("value")
+        places = np.arange(len(points))
+        spread = 100 * np.array([points["mean"] - points["min"], points["max"] - points["mean"]])
+        axis.errorbar(places, 100 * points["mean"], yerr=spread, color=BLUE, marker="o", capsize=3)
+        axis.set_xticks(places, [f"{value:g}" for value in points.value])
+        axis.set_xlabel(name)
+    for axis in axes[len(names) :]:
+        axis.axis("off")
+    figure.supylabel("mAP@all (%)", fontsize=10)
+    figure.suptitle(wrapped(title, 110), fontsize=8)
+    sns.despine(figure)
+    return figure

@@ -57,3 +57,12 @@ def test_ablation_bars_are_costs_in_points_largest_on_top():
     axis = charts.ablation(table, "title").axes[0]
     assert [bar.get_width() for bar in axis.patches] == pytest.approx([-1, 5])
     assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
+
+
+def test_sensitivity_has_a_panel_per_setting_in_the_order_of_its_values():
+    rows = [("keep", 20, 0.8), ("keep", 5, 0.6), ("graph_depth", 0, 0.7)]
+    table = pd.DataFrame(rows, columns=["setting", "value", "mean"]).assign(min=0.5, max=0.9)
+    panels = [a for a in charts.sensitivity(table, "title").axes if a.get_xlabel()]
+    assert [panel.get_xlabel() for panel in panels] == ["keep", "graph_depth"]
+    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["5", "20"]
+    assert panels[0].get_lines()[0].get_ydata().tolist() == [60, 80]
