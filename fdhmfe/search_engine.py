@@ -34,7 +34,7 @@ class MilvusIndex(CodeIndex):
         Raises ImportError where pymilvus is not installed, ConnectionError if nothing answers.
         """
         super().__init__(identity)
-        self.uri = str(uri)
+        self.uri = str(Path(uri).resolve()) if embedded(uri) else uri
         self.collection = f"codes_{content_hash(identity)}"
         self.client = connect(self.uri)
         if not self._ask("has_collection"):
@@ -89,8 +89,12 @@ class MilvusIndex(CodeIndex):
         return index
 
     def close(self) -> None:
-        """Release the engine's file or connection."""
+        """Release the connection; of an embedded engine the file, for other processes to open."""
         self.client.close()
+        if embedded(self.uri):
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(self.uri)
 
     def _create(self) -> None:
         from pymilvus import DataType, MilvusClient
@@ -115,6 +119,11 @@ class MilvusIndex(CodeIndex):
             raise ConnectionError(unreachable(self.uri, request, error)) from error
 
 
+def embedded(uri: str) -> bool:
+    """Whether a URI names a file of Milvus Lite."""
+    return uri.endswith(".db")
+
+
 def connect(uri: str) -> Any:
     """A pymilvus client of the engine at `uri`."""
     try:
@@ -123,7 +132,9 @@ def connect(uri: str) -> Any:
         raise ImportError("the engine needs pymilvus: pip install 'fdhmfe[engine]'") from error
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it also raises
     try:
-        return MilvusClient(uri, timeout=TIMEOUT)
+        # Nothing shared with earlier connections: those know an engine that was away as dead.
+        own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
+        return MilvusClient(uri, timeout=TIMEOUT, **own)
     except MilvusException as error:
         raise ConnectionError(unreachable(uri, "connect", error)) from error
 
@@ -131,6 +142,6 @@ def connect(uri: str) -> Any:
 def unreachable(uri: str, request: str, error: Exception) -> str:
     reason = " ".join(str(getattr(error, "message", error)).split())[:200]
     return (
-        f"the search engine at {uri} failed to {request} ({reason}); start it, or name another; "
-        "what was added before is kept"
+        f"the search engine at {uri} did not answer ({request}: {reason}). Start it or name "
+        "another; what was added before is kept"
     )

@@ -88,6 +88,7 @@ def write_index(
 
     Writing the header is the one step that makes the index valid; files it no longer names go.
     """
+    folder = Path(folder)
     before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
     token = uuid4().hex[:8]
     files = {}
