@@ -13,6 +13,7 @@ hnsw    FAISS, neighbour graph    approximate  yes, and the graph: 17 times as m
 milvus  a Milvus file or server   exact        the engine's
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ import numpy as np
 from fdhmfe.codes import Identity
 from fdhmfe.config import suggest
 from fdhmfe.search_approximate import HNSWIndex, IVFIndex
-from fdhmfe.search_engine import MilvusIndex
+from fdhmfe.search_engine import MilvusIndex, serve
 from fdhmfe.search_exact import FlatIndex, NumpyIndex
 from fdhmfe.search_index import CodeIndex, read_header
 
+__all__ = ["KINDS", "build", "engine_installed", "load", "serve"]
 LOCAL = {each.kind: each for each in (NumpyIndex, FlatIndex, IVFIndex, HNSWIndex)}
 KINDS = (*LOCAL, MilvusIndex.kind)
 
@@ -55,3 +57,8 @@ def load(folder: Path, identity: Identity) -> CodeIndex:
     header = read_header(folder, identity)
     index = {**LOCAL, MilvusIndex.kind: MilvusIndex}[header["kind"]]
     return index.load(folder, identity, header)
+
+
+def engine_installed() -> bool:
+    """Whether the embedded engine can be used here: the extra `engine`, pkg_resources included."""
+    return all(find_spec(name) for name in ("pymilvus", "milvus_lite", "pkg_resources"))

@@ -5,6 +5,10 @@ binary vectors, distances Hamming, and the search is exact.
 """
 
 import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -137,6 +141,39 @@ def connect(uri: str) -> Any:
         return MilvusClient(uri, timeout=TIMEOUT, **own)
     except MilvusException as error:
         raise ConnectionError(unreachable(uri, "connect", error)) from error
+
+
+@contextmanager
+def serve(file: Path) -> Iterator[str]:
+    """Serve a Milvus Lite file on a free port of this machine: yields the URI.
+
+    For trials and tests; what other machines ask is a Milvus server, installed as its makers say.
+    Raises ImportError without Milvus Lite, ConnectionError if it does not come up.
+    """
+    from milvus_lite.server import Server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    server = Server(str(file), address)
+    if not (server.init() and server.start()):
+        raise ConnectionError(f"{file} cannot be served: another process may have it open")
+    try:
+        wait_until_up(address)
+        yield f"http://{address}"
+    finally:
+        server.stop()
+
+
+def wait_until_up(address: str) -> None:
+    """Return once something listens there; ConnectionError after half a minute."""
+    host, port = address.split(":")
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise ConnectionError(f"nothing listens at {address}")
 
 
 def unreachable(uri: str, request: str, error: Exception) -> str:
