@@ -73,7 +73,7 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
     for what, rows in table.groupby("what"):
         colour, mark, line = styles[what]
         style = {"color": colour, "marker": mark, "linestyle": line}
-        axis.plot(rows.bytes, 100 * rows.map, label=what, **style)
+        axis.plot(rows.bytes, 100 * rows["map"], label=what, **style)
     sizes = sorted(table.bytes.unique())
     axis.set(xscale="log", xlabel="bytes per image", ylabel="mAP@all (%)", ylim=(0, 100))
     axis.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=7)
