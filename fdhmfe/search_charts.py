@@ -58,7 +58,7 @@ def recall_by_time(table: pd.DataFrame, title: str) -> Figure:
             place = (row.cpu_ms, 100 * row.recall)
             axis.annotate(str(row.effort), place, (4, -10), textcoords="offset points", fontsize=7)
     axis.set(xscale="log", xlabel="processor time per query (ms)", ylabel="recall (%)")
-    axis.set_ylim(top=102)
+    axis.set_ylim(0, 104)
     legend(figure, axis)
     return figure
 
@@ -75,7 +75,8 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
         style = {"color": colour, "marker": mark, "linestyle": line}
         axis.plot(rows.bytes, 100 * rows["map"], label=what, **style)
     sizes = sorted(table.bytes.unique())
-    axis.set(xscale="log", xlabel="bytes per image", ylabel="mAP@all (%)", ylim=(0, 100))
+    top = min(100, 125 * table["map"].max())
+    axis.set(xscale="log", xlabel="bytes per image", ylabel="mAP@all (%)", ylim=(0, top))
     axis.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=7)
     axis.minorticks_off()
     legend(figure, axis)
@@ -83,19 +84,28 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
 
 
 def projection(
-    measured: pd.DataFrame, model: tuple[float, float], largest: int, title: str
+    measured: pd.DataFrame,
+    beside: pd.DataFrame,
+    model: tuple[float, float],
+    largest: int,
+    title: str,
 ) -> Figure:
     """Time per query against database size: points that were measured, the line that is assumed.
 
-    measured: columns n, cpu_ms; model: (a, b) of ms = a + b N, drawn dashed beyond the points.
+    measured, beside: columns n, cpu_ms; the model (a, b) of ms = a + b N is fitted to `measured`
+    and dotted beyond it, `beside` are points it has not seen.
     """
     figure, axis = new(title)
     sizes = np.geomspace(measured.n.min(), largest, 60)
     inside = sizes <= measured.n.max()
     line = model[0] + model[1] * sizes
     axis.plot(sizes[inside], line[inside], color="#0072B2", label="model a + b N")
-    axis.plot(sizes[~inside], line[~inside], color="#0072B2", linestyle=":", label="not measured")
-    axis.scatter(measured.n, measured.cpu_ms, color="#000000", zorder=3, label="measured")
+    axis.plot(
+        sizes[~inside], line[~inside], color="#0072B2", linestyle=":", label="beyond"
+    )
+    axis.scatter(measured.n, measured.cpu_ms, color="#000000", zorder=3, label="measured here")
+    style = {"facecolors": "none", "edgecolors": "#D55E00", "marker": "s", "zorder": 3}
+    axis.scatter(beside.n, beside.cpu_ms, label="committed benchmark", **style)
     axis.set(xscale="log", yscale="log", xlabel="codes in the database")
     axis.set_ylabel("processor time per query (ms)")
     legend(figure, axis)
