@@ -83,8 +83,9 @@ def encode_until(run, images, out, stop_at):
     return time.perf_counter() - started, samples
 
 
-def encoding(count, folder):
-    run = experiment.run(config.load("quick", epochs=1, results_dir=str(folder / "results")))
+def encoding(count, folder, run):
+    if run is None:
+        run = experiment.run(config.load("quick", epochs=1, results_dir=str(folder / "results")))
     write_images(folder / "images", count)
     shards = -(-count // 512)
     whole, killed = folder / "whole", folder / "killed"
@@ -126,7 +127,7 @@ def load_until(uri, count, stop_at):
     return seconds
 
 
-def engine(count, folder):
+def engine(count, folder, _):
     uri = str(folder / "codes.db")
     for share in (0.2, 0.45, 0.8):
         load_until(uri, count, share * count)
@@ -154,6 +155,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/killed.csv")
+    parser.add_argument("--run", type=Path, help="a finished run; else one of one epoch is made")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--codes", type=int, default=10**6)
     options = parser.parse_args()
@@ -163,7 +165,7 @@ def main():
     rows = []
     for job, count in jobs:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(job(count, Path(folder)))
+            rows.append(job(count, Path(folder), options.run))
         print(rows[-1], flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="") as file:

@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line's options; exits with a message where they are wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m fdhmfe.encode",
         description=__doc__,
