@@ -100,9 +100,7 @@ def projection(
     inside = sizes <= measured.n.max()
     line = model[0] + model[1] * sizes
     axis.plot(sizes[inside], line[inside], color="#0072B2", label="model a + b N")
-    axis.plot(
-        sizes[~inside], line[~inside], color="#0072B2", linestyle=":", label="beyond"
-    )
+    axis.plot(sizes[~inside], line[~inside], color="#0072B2", linestyle=":", label="beyond")
     axis.scatter(measured.n, measured.cpu_ms, color="#000000", zorder=3, label="measured here")
     style = {"facecolors": "none", "edgecolors": "#D55E00", "marker": "s", "zorder": 3}
     axis.scatter(beside.n, beside.cpu_ms, label="committed benchmark", **style)
