@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from fdhmfe.charts import legend, wrapped
 from fdhmfe.config import REPOSITORY
@@ -58,7 +59,10 @@ def recall_by_time(table: pd.DataFrame, title: str) -> Figure:
             place = (row.cpu_ms, 100 * row.recall)
             axis.annotate(str(row.effort), place, (4, -10), textcoords="offset points", fontsize=7)
     axis.set(xscale="log", xlabel="processor time per query (ms)", ylabel="recall (%)")
-    axis.set_ylim(0, 104)
+    axis.set_ylim(100 * table.recall.min() - 8, 102)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     legend(figure, axis)
     return figure
 
