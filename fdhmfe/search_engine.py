@@ -21,6 +21,7 @@ from fdhmfe.search_index import CodeIndex, Hits, write_index
 BATCH = 10_000  # codes per message to the engine, well below its limit of 64 MB
 QUERIES = 100  # per message; their answers must fit one too
 TIMEOUT = 60.0  # seconds
+CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
 
 
 class MilvusIndex(CodeIndex):
@@ -135,12 +136,17 @@ def connect(uri: str) -> Any:
     except ImportError as error:
         raise ImportError("the engine needs pymilvus: pip install 'fdhmfe[engine]'") from error
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it also raises
-    try:
-        # Nothing shared with earlier connections: those know an engine that was away as dead.
-        own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
-        return MilvusClient(uri, timeout=TIMEOUT, **own)
-    except MilvusException as error:
-        raise ConnectionError(unreachable(uri, "connect", error)) from error
+    # Nothing shared with earlier connections: those know an engine that was away as dead.
+    own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
+    # An embedded engine starts with the first attempt; on a busy machine it takes a while.
+    for wait in (1, 2, 4, 8, 16, 0) if embedded(uri) else (0,):
+        try:
+            return MilvusClient(uri, timeout=TIMEOUT, **own)
+        except MilvusException as error:
+            if not wait or error.code != CONNECT_FAILED:
+                raise ConnectionError(unreachable(uri, "connect", error)) from error
+        time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager
