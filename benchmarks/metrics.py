@@ -1,11 +1,13 @@
-"""Time fdhmfe.metrics against the per-query sorting loop that the literature uses.
+"""Time fdhmfe.metrics against the literature's per-query sorting loop and against FAISS.
 
     python benchmarks/metrics.py --out results/benchmarks/metrics.csv
 
 Codes are random class centres with bits flipped at random; the database is sorted by class. Each
-evaluator runs in a process of its own, on one thread. Times are medians over the repeats. The loop
-is timed on the first queries only, and its times are multiplied by `scaled_by`; `map` is over the
-timed queries. `extra_memory_mb` is the peak of what one more, untimed call allocates (not scaled).
+evaluator runs in a process of its own, on `threads` threads. Times are medians over the repeats.
+What ranks the whole database (loops, FAISS) is timed on the first queries only, and its times are
+multiplied by `scaled_by`; `map` is over the timed queries. `times_ours` is the row's CPU time over
+that of fdhmfe.metrics with ties in expectation. `extra_memory_mb` is the peak of what one more,
+untimed call allocates by way of Python and NumPy (not scaled).
 """
 
 import argparse
@@ -20,28 +22,66 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
+import faiss
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
+from fdhmfe.codes import blocks, pack  # noqa: E402
 from fdhmfe.metrics import mean_average_precision  # noqa: E402
+from fdhmfe.search_exact import as_bytes  # noqa: E402
 
 # The official splits: queries (test), database (train), classes.
-SIZES = {"cub": (5_794, 5_994, 200), "nabirds": (24_633, 23_929, 555)}
+SIZES = {
+    "cub": (5_794, 5_994, 200),
+    "nabirds": (24_633, 23_929, 555),
+    "food101": (25_250, 75_750, 101),
+}
 BITS, FLIP = 48, 0.1
 
 
 def literature_loop(query_codes, database_codes, query_labels, database_labels, ties):
-    """One matrix-vector product, one sort and one mean per query; `ties` is index, the sort's."""
+    """CalcTopMap as public hashing code has it: per query, one-hot labels multiplied, one sort.
+
+    Its sort is made stable, so that the `map` of the others can be compared; `ties` is index.
+    """
+    one_hot = np.eye(database_labels.max() + 1, dtype=np.float32)
+    query_labels, database_labels = one_hot[query_labels], one_hot[database_labels]
     query_codes, database_codes = query_codes.astype(np.float32), database_codes.astype(np.float32)
     values = []
     for code, label in zip(query_codes, query_labels, strict=True):
-        relevant = (database_labels == label).astype(np.float32)
+        relevant = (np.dot(label, database_labels.T) > 0).astype(np.float32)
+        distances = 0.5 * (database_codes.shape[1] - np.dot(code, database_codes.T))
+        ranks = np.flatnonzero(relevant[np.argsort(distances, kind="stable")]) + 1
+        values.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    return float(np.mean(values))
+
+
+def lean_loop(query_codes, database_codes, query_labels, database_labels, ties):
+    """The same loop, relevant items found by comparing labels: its work is the sort alone."""
+    query_codes, database_codes = query_codes.astype(np.float32), database_codes.astype(np.float32)
+    values = []
+    for code, label in zip(query_codes, query_labels, strict=True):
+        relevant = database_labels == label
         distances = 0.5 * (database_codes.shape[1] - database_codes @ code)
         ranks = np.flatnonzero(relevant[np.argsort(distances, kind="stable")]) + 1
         values.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
     return float(np.mean(values))
+
+
+def faiss_ranked(query_codes, database_codes, query_labels, database_labels, ties):
+    """FAISS ranks the whole database, ties by index; AP from the ranks, some queries at a time."""
+    index = faiss.IndexBinaryFlat(64)
+    index.use_heap = False  # counting: several times as fast where k is the whole database
+    index.add(as_bytes(pack(database_codes)))
+    query, count, values = as_bytes(pack(query_codes)), len(database_codes), []
+    for rows in blocks(len(query), max(1, 2**22 // count)):
+        _, ids = index.search(query[rows], count)
+        hits = database_labels[ids] == query_labels[rows][:, None]
+        precision = hits.cumsum(axis=1) / np.arange(1, count + 1)
+        values.append((precision * hits).sum(axis=1) / hits.sum(axis=1))
+    return float(np.concatenate(values).mean())
 
 
 def fdhmfe_metrics(*arrays, ties):
@@ -83,6 +123,7 @@ def measure(dataset, evaluator, ties, n_timed, repeats):
         "n_class": n_class,
         "evaluator": evaluator.__name__,
         "ties": ties,
+        "threads": int(os.environ["OMP_NUM_THREADS"]),
         "repeats": repeats,
         "queries_timed": len(arrays[0]),
         "scaled_by": round(scale, 3),
@@ -100,23 +141,28 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/metrics.csv")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=500, help="queries the loop is timed on")
+    parser.add_argument(
+        "--sample", type=int, default=500, help="queries that loops and FAISS are timed on"
+    )
     options = parser.parse_args()
 
     jobs = [(fdhmfe_metrics, ties, None) for ties in ("expected", "index", "best", "worst")]
-    # The second "index" row has the loop's queries: the two `map` values must be equal.
-    jobs += [
-        (evaluator, "index", options.sample) for evaluator in (fdhmfe_metrics, literature_loop)
-    ]
-    # Read by the processes below: CPU seconds then count work, not matrix threads that wait.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # The second "index" row has the loops' queries: all these `map` values must be equal.
+    evaluators = (fdhmfe_metrics, faiss_ranked, lean_loop, literature_loop)
+    jobs += [(evaluator, "index", options.sample) for evaluator in evaluators]
+    # On one thread CPU seconds count work; on two, as it runs unless told otherwise, waiting too.
+    plan = [(1, *job) for job in jobs] + [(2, *jobs[0]), (2, *jobs[-1])]
     rows = []
     for dataset in options.sizes:
-        for job in jobs:
+        for threads, *job in plan:
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
             # spawn: a forked process would keep this one's threads
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 rows.append(process.submit(measure, dataset, *job, options.repeats).result())
             print(*rows[-1].values(), flush=True)
+        own = rows[-len(plan) :]
+        for row in own:
+            row["times_ours"] = round(row["cpu_s"] / own[0]["cpu_s"], 1)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

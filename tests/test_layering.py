@@ -21,6 +21,8 @@ ORDER = [
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
     *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
     *("tune", "charts", "plots", "lesson", "reproduce"),
+    *("codes", "search_index", "search_exact", "search_approximate", "search_engine", "search"),
+    *("search_scale", "search_charts", "encode_network", "encode"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

@@ -1,0 +1,178 @@
+"""Kill an encoding job and an engine's load again and again: nothing may differ at the end.
+
+    python benchmarks/killed.py --out results/benchmarks/killed.csv
+
+`encode`: generated images through a network of one epoch (profile quick), once uninterrupted, once
+killed three times and resumed; the codes must be identical, byte for byte, and memory must not
+grow. `engine` (only with the extra of that name): codes into embedded Milvus, its load killed with
+its server and resumed; the count must be exact and answers those of exact FAISS, ties aside.
+"""
+
+import argparse
+import csv
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+
+from fdhmfe import config, encode, experiment, search  # noqa: E402
+from fdhmfe.codes import Identity  # noqa: E402
+from fdhmfe.search_scale import clustered_codes, recall  # noqa: E402
+
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+IDENTITY = Identity(48, "benchmark", "killed")
+LOADER = """
+import sys
+import numpy as np
+from fdhmfe import search
+from fdhmfe.codes import Identity
+from fdhmfe.search_scale import clustered_codes
+
+uri, count = sys.argv[1], int(sys.argv[2])
+codes = clustered_codes(count, 48, seed=0)
+identity = Identity(48, "benchmark", "killed")
+index = search.build("milvus", identity, np.arange(0), codes[:0], uri=uri)
+print("begun", flush=True)
+for first in range(0, count, 10_000):
+    index.add(np.arange(first, first + 10_000), codes[first : first + 10_000])
+    print(first + 10_000, flush=True)
+"""
+
+
+def write_images(folder, count):
+    """Small JPEGs of a few random colours each, a thousand to a subfolder."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        path = folder / f"{i // 1000:03d}" / f"{i:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((160, 120)).save(path)
+
+
+def memory_mb(pid):
+    """Resident memory of a process now, 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    lines = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(lines[0].split()[1]) / 1024 if lines else 0
+
+
+def encode_until(run, images, out, stop_at):
+    """Run the encoder, kill it once `stop_at` shards are there: (seconds, memory samples)."""
+    command = [sys.executable, "-m", "fdhmfe.encode", str(run), str(images), str(out)]
+    process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV, cwd=ROOT)
+    started, samples = time.perf_counter(), []
+    while process.poll() is None:
+        done = len(list((out / "shards").glob("*.npz")))
+        samples.append((done, memory_mb(process.pid)))
+        if done >= stop_at:
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.2)
+    return time.perf_counter() - started, samples
+
+
+def encoding(count, folder, run):
+    if run is None:
+        run = experiment.run(config.load("quick", epochs=1, results_dir=str(folder / "results")))
+    write_images(folder / "images", count)
+    shards = -(-count // 512)
+    whole, killed = folder / "whole", folder / "killed"
+    seconds, samples = encode_until(run, folder / "images", whole, stop_at=shards + 1)
+    for share in (0.2, 0.45, 0.8):
+        encode_until(run, folder / "images", killed, stop_at=int(share * shards))
+    encode_until(run, folder / "images", killed, stop_at=shards + 1)
+    parts = [sorted((out / "shards").glob("*.npz")) for out in (whole, killed)]
+    same = [a.read_bytes() == b.read_bytes() for a, b in zip(*parts, strict=True)]
+    early = [mb for done, mb in samples if 0 < done <= shards / 4]
+    late = [mb for done, mb in samples if done > 3 * shards / 4]
+    return {
+        "what": "encode",
+        "count": sum(len(arrays["ids"]) for arrays in encode.read_shards(killed)),
+        "wanted": count,
+        "kills": 3,
+        "identical": all(same),
+        "per_second": round(count / seconds),
+        "memory_mb_first_quarter": round(max(early)),
+        "memory_mb_last_quarter": round(max(late)),
+    }
+
+
+def load_until(uri, count, stop_at):
+    """Run the loader, kill it and its server once `stop_at` codes are acknowledged: seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADER, uri, str(count)],
+        **{"env": ENV, "stdout": subprocess.PIPE, "text": True, "start_new_session": True},
+    )
+    process.stdout.readline()
+    started = time.perf_counter()
+    for line in process.stdout:
+        if int(line) >= stop_at:
+            break
+    seconds = time.perf_counter() - started
+    if stop_at < count:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return seconds
+
+
+def engine(count, folder, _):
+    uri = str(folder / "codes.db")
+    for share in (0.2, 0.45, 0.8):
+        load_until(uri, count, share * count)
+    resumed = load_until(uri, count, count)
+    codes, queries = (clustered_codes(n, 48, seed=s) for n, s in ((count, 0), (100, 1)))
+    index = search.build("milvus", IDENTITY, np.arange(0), codes[:0], uri=uri)
+    exact = search.build("flat", IDENTITY, np.arange(count), codes).search(queries, 100)
+    hits = index.search(queries, 100)
+    sure = exact.distances < exact.distances[:, -1:]
+    same = bool((hits.distances == exact.distances).all() and recall(hits, exact) == 1)
+    return {
+        "what": "engine",
+        "count": len(index),
+        "wanted": count,
+        "kills": 3,
+        "identical": same and bool((hits.ids[sure] == exact.ids[sure]).all()),
+        "per_second": round(count / resumed),  # most of them found to be there already
+        "memory_mb_first_quarter": "",
+        "memory_mb_last_quarter": "",
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/killed.csv")
+    parser.add_argument("--run", type=Path, help="a finished run; else one of one epoch is made")
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--codes", type=int, default=10**6)
+    options = parser.parse_args()
+    jobs = [(encoding, options.images)]
+    if find_spec("milvus_lite"):
+        jobs.append((engine, options.codes))
+    rows = []
+    for job, count in jobs:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(job(count, Path(folder), options.run))
+        print(rows[-1], flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

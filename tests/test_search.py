@@ -1,0 +1,194 @@
+"""One contract over every back end, with NumPy's as the oracle."""
+
+import importlib.util
+import json
+
+import faiss
+import numpy as np
+import pytest
+
+from fdhmfe import search
+from fdhmfe.codes import Identity, pack, unpack
+from fdhmfe.metrics import hamming_distance
+
+ENGINE = importlib.util.find_spec("milvus_lite") and importlib.util.find_spec("pkg_resources")
+needs_engine = pytest.mark.skipif(
+    not ENGINE, reason="Milvus Lite is not installed (the extra `engine`)"
+)
+KINDS = ["numpy", "flat", "ivf", "hnsw", pytest.param("milvus", marks=needs_engine)]
+EXACT = ("numpy", "flat", "milvus")
+LENGTHS = (12, 48, 64, 100)
+
+
+def identity(bits: int) -> Identity:
+    return Identity(bits, model="network-a", data="birds")
+
+
+def clustered(count: int, bits: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).choice(np.array([-1, 1], np.int8), (20, bits))
+    flips = rng.choice(np.array([1, -1], np.int8), (count, bits), p=(0.9, 0.1))
+    return centres[np.arange(count) % 20] * flips
+
+
+def build(kind, tmp_path, ids, codes):
+    uri = str(tmp_path / "codes.db") if kind == "milvus" else ""
+    return search.build(kind, identity(codes.shape[1]), ids, codes, uri=uri)
+
+
+def oracle(queries, ids, codes, k):
+    """By the metrics' own distances: the k smallest by (distance, id)."""
+    distances = hamming_distance(queries, codes)
+    order = [np.lexsort((ids, row))[:k] for row in distances]
+    return ids[np.array(order)], np.take_along_axis(distances, np.array(order), axis=1)
+
+
+def agrees(kind, hits, ids, distances):
+    """Exact kinds equal the oracle; milvus chooses among the ties at the last distance."""
+    assert hits.ids.dtype == np.int64 and hits.distances.dtype == np.int32
+    if kind not in EXACT:
+        found = [len(set(a) & set(b)) for a, b in zip(hits.ids, ids, strict=True)]
+        assert sum(found) / ids.size > 0.5 and (hits.distances >= distances).all()
+        return
+    np.testing.assert_array_equal(hits.distances, distances)
+    sure = distances < distances[:, -1:] if kind == "milvus" else np.ones_like(ids, bool)
+    np.testing.assert_array_equal(hits.ids[sure], ids[sure])
+
+
+@pytest.mark.parametrize("bits", LENGTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_built_added_to_saved_and_loaded_it_answers_like_the_oracle(kind, bits, tmp_path):
+    codes, queries = clustered(1500, bits), clustered(30, bits, seed=1)
+    ids = np.arange(1500) * 3 + 5  # not the places
+    index = build(kind, tmp_path, ids[:900], codes[:900])
+    index.add(ids[800:], codes[800:])  # a hundred of them for the second time
+    assert len(index) == 1500
+    expected = oracle(queries, ids, codes, k=40)
+    agrees(kind, index.search(queries, 40), *expected)
+
+    index.save(tmp_path / "saved")
+    if kind == "milvus":
+        index.close()
+    loaded = search.load(tmp_path / "saved", identity(bits))
+    assert len(loaded) == 1500
+    agrees(kind, loaded.search(queries, 40), *expected)
+    loaded.add(np.array([9000]), queries[:1])
+    assert loaded.search(queries[:1], 1).distances == 0
+    assert len(loaded) == 1501
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_neighbours_than_codes_gives_all_of_them_by_id_where_tied(kind, tmp_path):
+    codes = np.ones((6, 12), np.int8)
+    codes[3:, 0] = -1
+    hits = build(kind, tmp_path, np.arange(6), codes).search(codes[:1], 10)
+    assert hits.ids.tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert hits.distances.tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("ids", "codes", "message"),
+    [
+        ([7], np.ones((1, 13)), "13 bits do not fit an index of 12 bits"),
+        ([7], np.zeros((1, 12)), r"codes\[0, 0\] is 0.0; codes must be -1 or \+1"),
+        ([8, 7], np.ones((2, 12)), "ids must ascend"),
+        ([7.5], np.ones((1, 12)), "ids must be 1 integers"),
+        ([-1], np.ones((1, 12)), "ids must ascend from 0"),
+    ],
+)
+def test_what_cannot_be_added_is_refused_and_changes_nothing(kind, ids, codes, message, tmp_path):
+    index = build(kind, tmp_path, np.arange(5), np.ones((5, 12), np.int8))
+    with pytest.raises(ValueError, match=message):
+        index.add(np.array(ids), codes)
+    assert len(index) == 5
+    with pytest.raises(ValueError, match="24 bits do not fit an index of 12 bits"):
+        index.search(np.ones((1, 24), np.int8), 1)
+    with pytest.raises(ValueError, match="k is 0"):
+        index.search(np.ones((1, 12), np.int8), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "other", [Identity(24, "network-a", "birds"), Identity(12, "b", "birds"), Identity(12, "b", "")]
+)
+def test_an_index_answers_for_its_own_identity_only(kind, other, tmp_path):
+    build(kind, tmp_path, np.arange(5), np.ones((5, 12), np.int8)).save(tmp_path / "saved")
+    with pytest.raises(ValueError, match="must not be compared"):
+        search.load(tmp_path / "saved", other)
+    with pytest.raises(ValueError, match="must not be compared"):
+        codes = np.ones((1, other.bits), np.int8)
+        search.build("flat", other, np.arange(1), codes).save(tmp_path / "saved")
+    assert len(search.load(tmp_path / "saved", identity(12))) == 5
+
+
+@pytest.mark.parametrize("kind", ["numpy", "flat", "ivf", "hnsw"])
+def test_a_truncated_or_missing_file_is_named(kind, tmp_path):
+    build(kind, tmp_path, np.arange(500), clustered(500, 48)).save(tmp_path / "saved")
+    parts = sorted(path for path in (tmp_path / "saved").iterdir() if path.suffix != ".json")
+    assert len(parts) == 2
+    for path in parts:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-7])
+        with pytest.raises(ValueError, match=f"{path.name} has .* the index is damaged"):
+            search.load(tmp_path / "saved", identity(48))
+        path.write_bytes(whole)
+    header = tmp_path / "saved" / "index.json"
+    header.write_text(header.read_text()[:40])
+    with pytest.raises(ValueError, match=r"index\.json is not valid JSON"):
+        search.load(tmp_path / "saved", identity(48))
+    with pytest.raises(FileNotFoundError, match="holds no index"):
+        search.load(tmp_path / "nothing", identity(48))
+
+
+def test_saving_again_replaces_the_index_and_leaves_nothing_behind(tmp_path):
+    index = build("flat", tmp_path, np.arange(500), clustered(500, 48))
+    index.save(tmp_path / "saved")
+    again = search.load(tmp_path / "saved", identity(48))  # maps the files that now go
+    again.add(np.array([500]), clustered(1, 48))
+    again.save(tmp_path / "saved")
+    assert len(search.load(tmp_path / "saved", identity(48))) == 501
+    assert len(list((tmp_path / "saved").iterdir())) == 3
+
+
+def test_a_save_that_fails_keeps_the_saved_index(tmp_path, monkeypatch):
+    index = build("ivf", tmp_path, np.arange(500), clustered(500, 48))
+    index.save(tmp_path / "saved")
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index_binary", full)
+    with pytest.raises(OSError, match="No space"):
+        index.save(tmp_path / "saved")
+    assert len(search.load(tmp_path / "saved", identity(48))) == 500
+
+
+def test_ids_out_of_order_are_refused_by_indexes_that_order_ties_by_place(tmp_path):
+    index = build("flat", tmp_path, np.array([1, 9]), np.ones((2, 12), np.int8))
+    with pytest.raises(ValueError, match="id 4 is new, but the index already holds 9"):
+        index.add(np.array([4, 9]), np.ones((2, 12), np.int8))
+
+
+def test_unknown_kind_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'flat'"):
+        search.build("flatt", identity(12), np.arange(1), np.ones((1, 12)))
+    with pytest.raises(ValueError, match="milvus needs a uri"):
+        search.build("milvus", identity(12), np.arange(1), np.ones((1, 12)))
+
+
+@pytest.mark.parametrize("bits", (1, 12, 63, 64, 65, 128))
+def test_packing_keeps_codes_and_distances(bits):
+    codes = clustered(50, bits)
+    words = pack(codes)
+    assert words.shape == (50, -(-bits // 64))
+    np.testing.assert_array_equal(unpack(words, bits), codes)
+    distances = np.bitwise_count(words[:, None] ^ words).sum(axis=2)
+    np.testing.assert_array_equal(distances, hamming_distance(codes, codes))
+
+
+def test_a_saved_index_is_plain_to_read(tmp_path):
+    build("flat", tmp_path, np.arange(5), np.ones((5, 12), np.int8)).save(tmp_path / "saved")
+    header = json.loads((tmp_path / "saved" / "index.json").read_text())
+    assert header["identity"] == {"bits": 12, "model": "network-a", "data": "birds"}
+    assert (header["kind"], header["count"]) == ("flat", 5)
