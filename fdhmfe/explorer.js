@@ -123,6 +123,8 @@ function histogram(found, query, length, radius) {
   }
   const known = query.label !== null;
   const title = known ? "Same class upwards, other classes downwards" : "Database images downwards";
+  if (known) shapes += `<text class="end" x="${width - 10}" y="${half - 6}">same class</text>`;
+  shapes += `<text class="end" x="${width - 10}" y="${half + 22}">${known ? "other classes" : "database"}</text>`;
   return `<svg viewBox="0 0 ${width} ${2 * half + 38}" role="img" aria-label="Distances to all database images. ${title}, each scaled to its own peak; the numbers are in the text above.">
     ${shapes}<line x1="10" x2="${width - 10}" y1="${half + 4}" y2="${half + 4}"/>
     <text x="${width / 2}" y="${2 * half + 35}">Hamming distance (bits)</text></svg>`;
@@ -136,7 +138,7 @@ function summary(gallery, query, found, inside, radius) {
   const right = inside.filter(same).length;
   const all = found.filter(same).length;
   const start = `${images(inside.length)} within ${bits}: ${right} of the query's class, ${inside.length - right} of others.`;
-  const percent = (share) => `${Math.round(100 * share)} %`;
+  const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
   const precision = inside.length ? `Precision ${percent(right / inside.length)}, ` : "";
   const recall = all ? `recall ${percent(right / all)} (${right} of ${all}).` : "";
   return `${start} ${precision}${precision ? recall : recall.replace("r", "R")}`;
@@ -215,9 +217,10 @@ function render({ model, el }) {
     const bits = `${hit.bits} bit${hit.bits === 1 ? "" : "s"}`;
     const button = element(
       "button",
-      { type: "button", class: known ? (right ? "right" : "wrong") : "open", "aria-label": `${bits}, ${verdict}: ${name}. Make it the query`, title: `${hit.image.name}: make it the query` },
+      { type: "button", class: known ? (right ? "right" : "wrong") : "open", title: `${hit.image.name}: make it the query` },
       picture(gallery, hit.image, +stages.value),
       element("b", {}, `${known ? (right ? "✓ " : "✗ ") : ""}${bits}`),
+      element("span", { class: "words" }, `, ${verdict}: `),
       element("span", { class: "name" }, name),
       strip(hit.image, gallery.bits, state.length, query),
     );
@@ -240,7 +243,7 @@ function render({ model, el }) {
     shown.replaceChildren(
       picture(gallery, query, +stages.value),
       element("div", {},
-        element("h3", {}, className(gallery, query)),
+        element("p", { class: "title" }, className(gallery, query)),
         element("p", { class: "note" }, query.name),
         strip(query, gallery.bits, state.length, null),
         element("p", { class: "code" }, element("span", { class: "words" }, "Code: "), spelled(query, state.length)),
@@ -250,9 +253,11 @@ function render({ model, el }) {
     said.textContent = summary(gallery, query, found, inside, state.radius);
     chart.innerHTML = histogram(found, query, state.length, state.radius);
     hits.replaceChildren(...inside.slice(0, SHOWN).map(card));
-    more.textContent = inside.length > SHOWN
-      ? `The nearest ${SHOWN} are shown; images at the same distance come in database order.`
-      : inside.length ? "Images at the same distance come in database order." : "No image this near: widen the radius.";
+    const order = "Images at the same distance come in database order.";
+    const cut = inside.length > SHOWN ? `The nearest ${SHOWN} are shown. ` : "";
+    more.replaceChildren(...(inside.length
+      ? [element("i", { class: "swatch" }), `Bits that differ from the query's. ${cut}${order}`]
+      : ["No image this near: widen the radius."]));
   }
 
   function receive(message) {

@@ -40,7 +40,7 @@ h1 {{ font-size: 24px; margin: 0 12px; }}
 </head>
 <body>
 <main>
-<h1>{title}</h1>
+<h1>Retrieval explorer</h1>
 <div id="explorer"><noscript>This page needs JavaScript to search.</noscript></div>
 </main>
 <script type="application/json" id="gallery">{gallery}</script>

@@ -84,7 +84,7 @@ def thumbnail(image: Image.Image) -> bytes:
     """The image as WebP, its longer side at most SIDE pixels."""
     small, buffer = image.copy(), io.BytesIO()
     small.thumbnail((SIDE, SIDE))
-    small.save(buffer, "WEBP", quality=75)
+    small.save(buffer, "WEBP", quality=65)
     return buffer.getvalue()
 
 
