@@ -72,7 +72,7 @@ function picture(gallery, image, stages) {
     const pen = canvas.getContext("2d");
     const pixels = pen.createImageData(gallery.side, gallery.side);
     image.kept.forEach((cell, i) => {
-      pixels.data.set([10, 14, 30, cell & stages ? 0 : 185], 4 * i);
+      pixels.data.set([10, 14, 30, cell & stages ? 0 : 150], 4 * i);
     });
     pen.putImageData(pixels, 0, 0);
     box.append(canvas);

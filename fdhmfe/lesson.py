@@ -16,6 +16,7 @@ from fdhmfe import config, plots
 from fdhmfe.config import REPOSITORY, Config
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
             raise ValueError(f"{name} has no parameter {given!r}{hint}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
+    folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
+    for key, value in folders.items():
+        config.check_type(key, value, str)
     lesson = Lesson(name, config.load(**chosen), chosen)
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
     device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

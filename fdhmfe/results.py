@@ -44,6 +44,7 @@ PLACES = ("data_dir", "weights", "results_dir", "reuse")
 BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
     *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
+    *("trained", "gallery", "album", "explorer"),
 )
 
 

@@ -19,6 +19,7 @@ ORDER = [
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
     *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
     *("tune", "charts", "plots", "lesson", "reproduce"),
+    *("trained", "gallery", "album", "explorer"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
