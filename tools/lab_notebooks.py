@@ -1,0 +1,158 @@
+"""Open notebooks in a real JupyterLab, in headless Chromium, and run all their cells.
+
+    python tools/lab_notebooks.py [NN ...] [--profile smoke] [--screenshots FOLDER]
+
+Copies are opened, with `profile` and `results_dir` edited in their parameter cell as a person
+would; the notebooks themselves stay as they are. Needs playwright (the test extra) and Chromium.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Page, sync_playwright
+
+from fdhmfe.config import REPOSITORY
+from fdhmfe.reproduce import ordered_notebooks, selected
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+FINISHED = """() => {
+  const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
+  const failed = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
+  return failed !== null || prompts.every((p) => /\\[\\d+\\]/.test(p.innerText));
+}"""
+
+
+def find_browser() -> str | None:
+    """Path of an installed Chromium or Chrome."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def browser_page(browser: str, **options: object) -> Iterator[Page]:
+    """A page in a fresh headless browser; `page.faults` collects what must not happen there."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=browser, args=QUIET)
+        page = opened.new_page(viewport={"width": 1280, "height": 1000}, **options)
+        try:
+            yield page
+        finally:
+            opened.close()
+
+
+@contextmanager
+def jupyter_lab(root: Path) -> Iterator[str]:
+    """A JupyterLab server on loopback with `root` as its folder; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = root.parent / "jupyter"
+    tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')  # else cells out of view are not in the page
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
+        *("--IdentityProvider.token=", f"--ServerApp.root_dir={root}", "--allow-root"),
+        *("--LabApp.news_url=None", "--ServerApp.port_retries=0", "--LabApp.core_mode=False"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.user_settings_dir={settings}",
+        f"--LabApp.workspaces_dir={settings}",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
+    with open(root.parent / "server.log", "w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=root)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_for(address: str, server: subprocess.Popen, seconds: float = 90) -> None:
+    """Return once the server answers; RuntimeError if it ends or stays silent."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise RuntimeError(f"JupyterLab does not answer at {address}")
+
+
+def run_all(page: Page, address: str, notebook: str, seconds: float = 300) -> list[str]:
+    """Open a notebook in JupyterLab and run all cells; returns the errors its cells show."""
+    page.goto(f"{address}/lab/tree/{notebook}?reset")
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+    select = page.locator(".jp-Dialog").get_by_role("button", name="Select", exact=True)
+    page.add_locator_handler(select, lambda button: button.click())
+    # Run All before the kernel is there would run nothing.
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(FINISHED, timeout=1000 * seconds)
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+    return [error.strip().splitlines()[-1] for error in errors]
+
+
+def copy_with_parameters(notebook: Path, folder: Path, **values: str) -> Path:
+    """A copy with some values in its parameter cell edited, as a person would."""
+    content = nbformat.read(notebook, as_version=4)
+    cell = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
+    for name, value in values.items():
+        pattern = rf"^({name}: str = )\"[^\"]*\""
+        cell.source = re.sub(pattern, rf'\1"{value}"', cell.source, flags=re.M)
+    nbformat.write(content, folder / notebook.name)
+    return folder / notebook.name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("only", nargs="*", metavar="NN", help="numbers, such as 06 11; else all")
+    parser.add_argument("--profile", default="smoke")
+    parser.add_argument("--results-dir", default="results", help="where results/<profile> goes")
+    parser.add_argument("--screenshots", type=Path, help="folder for one picture per notebook")
+    options = parser.parse_args(arguments)
+    browser = find_browser()
+    if browser is None:
+        print("no Chromium found: install one (Debian: apt install chromium)", file=sys.stderr)
+        return 2
+    chosen = [path for path in ordered_notebooks() if selected(path, options.only)]
+    failed = []
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "notebooks"
+        root.mkdir()
+        with jupyter_lab(root) as address, browser_page(browser) as page:
+            for notebook in chosen:
+                started = time.monotonic()
+                given = {"profile": options.profile, "results_dir": options.results_dir}
+                errors = run_all(page, address, copy_with_parameters(notebook, root, **given).name)
+                verdict = "; ".join(errors) or "ran without an error"
+                print(f"{notebook.stem}: {verdict}, {time.monotonic() - started:.0f} s", flush=True)
+                failed += [notebook.stem] if errors else []
+                if options.screenshots:
+                    page.screenshot(path=options.screenshots / f"{notebook.stem}.png")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
