@@ -17,7 +17,10 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # the sidebar has the search field
 }
+html_context = {"default_mode": "light"}
+html_use_index = False
 html_math_renderer = "mathml"
 html_show_search_summary = False  # summaries are fetched, which pages opened from disk may not do
 html_copy_source = False

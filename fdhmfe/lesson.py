@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from IPython import get_ipython
 from matplotlib.figure import Figure
+from matplotlib_inline.config import InlineBackend
 
 from fdhmfe import config, plots
 from fdhmfe.config import REPOSITORY, Config
@@ -74,6 +76,8 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     for key, value in folders.items():
         config.check_type(key, value, str)
     lesson = Lesson(name, config.load(**chosen), chosen)
+    if get_ipython():  # figures in the notebook as sharp as those saved
+        InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
     device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(lesson.protocol, versions, device, sep=" | ")

@@ -50,9 +50,9 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
     rows = []
     for path in notebooks:
         content = nbformat.read(path, as_version=4)
-        content.metadata.pop("widgets", None)  # the explorer's state: megabytes, and no kernel here
+        link_explorer(content)
         nbformat.write(content, source / path.name)
-        title, goal = re.match(r"# (.+)\n\n(.+)", content.cells[0].source).groups()
+        title, goal = re.match(r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
     shutil.copytree(DOCS / "_static", source / "_static")
     for page in explorers:
@@ -64,6 +64,18 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
     front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 11_explorer.")
     (source / "index.md").write_text(front, encoding="utf-8")
+
+
+def link_explorer(notebook: nbformat.NotebookNode) -> None:
+    """Put a link to the page a notebook wrote in the place of the widget, which needs a kernel."""
+    notebook.metadata.pop("widgets", None)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output.get("text", "") for output in outputs)
+    for output in outputs:
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            page = re.search(r"explorer/(\S+\.html)", printed)
+            address = f"explorer/{page[1]}" if page else "index.html"
+            output.data = {"text/html": f'<p><a href="{address}">Open the explorer</a></p>'}
 
 
 def build(output_dir: Path, profile: str) -> Path:
@@ -80,6 +92,7 @@ def build(output_dir: Path, profile: str) -> Path:
         stage(notebooks, explorers, source)
         extra = [f"-Dhtml_extra_path={source / 'extra'}"] if explorers else []
         options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), *extra]
+        options += ["-d", str(Path(scratch) / "doctrees")]
         if build_main([*options, str(source), str(made)]) != 0:
             raise SiteError("Sphinx met the problems above")
         site = output_dir / "site"
