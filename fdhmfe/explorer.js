@@ -146,7 +146,7 @@ function summary(gallery, query, found, inside, radius) {
 
 function slider(label, id, min, max, value) {
   const input = element("input", { type: "range", id, min, max, value });
-  const shown = element("output", { for: id });
+  const shown = element("span", { class: "value", "aria-hidden": "true" }); // the slider says it
   return [element("div", { class: "slider" }, element("label", { for: id }, label), input, shown), input, shown];
 }
 
@@ -234,10 +234,10 @@ function render({ model, el }) {
     radius.max = state.length;
     state.radius = +radius.value;
     const part = state.length < gallery.bits;
-    lengthText.value = part ? `first ${state.length} of ${gallery.bits} bits` : `all ${gallery.bits} bits`;
-    length.setAttribute("aria-valuetext", lengthText.value);
-    radiusText.value = `${state.radius} bit${state.radius === 1 ? "" : "s"}`;
-    radius.setAttribute("aria-valuetext", radiusText.value);
+    lengthText.textContent = part ? `first ${state.length} of ${gallery.bits} bits` : `all ${gallery.bits} bits`;
+    length.setAttribute("aria-valuetext", lengthText.textContent);
+    radiusText.textContent = `${state.radius} bit${state.radius === 1 ? "" : "s"}`;
+    radius.setAttribute("aria-valuetext", radiusText.textContent);
     const found = search(query, database, state.length);
     const inside = found.filter((hit) => hit.bits <= state.radius);
     shown.replaceChildren(

@@ -52,7 +52,9 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
         content = nbformat.read(path, as_version=4)
         link_explorer(content)
         nbformat.write(content, source / path.name)
-        title, goal = re.match(r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source).groups()
+        title, goal = re.match(
+            r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
+        ).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
     shutil.copytree(DOCS / "_static", source / "_static")
     for page in explorers:

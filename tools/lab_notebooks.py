@@ -20,9 +20,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import nbformat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 from fdhmfe.config import REPOSITORY
 from fdhmfe.reproduce import ordered_notebooks, selected
@@ -38,6 +39,11 @@ FINISHED = """() => {
   return failed !== null || prompts.every((p) => /\\[\\d+\\]/.test(p.innerText));
 }"""
 
+MISSING_ANCHORS = """[...document.links]
+  .filter((a) => a.hash.length > 1 && a.pathname === location.pathname)
+  .map((a) => a.hash).filter((hash) => !document.getElementById(decodeURIComponent(hash.slice(1))))
+"""
+
 
 def find_browser() -> str | None:
     """Path of an installed Chromium or Chrome."""
@@ -45,15 +51,56 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def browser_page(browser: str, **options: object) -> Iterator[Page]:
-    """A page in a fresh headless browser; `page.faults` collects what must not happen there."""
+def browser_page(browser: str) -> Iterator[Page]:
+    """A page in a fresh headless browser."""
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser, args=QUIET)
-        page = opened.new_page(viewport={"width": 1280, "height": 1000}, **options)
         try:
-            yield page
+            yield opened.new_page(viewport={"width": 1280, "height": 1000})
         finally:
             opened.close()
+
+
+def watch(page: Page) -> list[str]:
+    """A list that fills with console errors, failed requests, and requests to other places."""
+    faults: list[str] = []
+
+    def requested(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:")):
+            faults.append(f"asks {request.url}")
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            faults.append(f"console: {message.text}")
+
+    page.on("request", requested)
+    page.on("console", said)
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    return faults
+
+
+def crawl(browser: str, first: Path) -> tuple[set[str], list[str]]:
+    """Open a site's pages from disk, following links; returns their names, and what is wrong."""
+    waiting, seen, wrong = [first.as_uri()], set(), []
+    with browser_page(browser) as page:
+        faults = watch(page)
+        while waiting:
+            address = waiting.pop()
+            seen.add(address)
+            page.goto(address)
+            broken = page.evaluate(
+                "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+            )
+            links = page.evaluate("[...document.links].map(a => a.href)")
+            anchors = page.evaluate(MISSING_ANCHORS)
+            local = {link.partition("#")[0] for link in links if link.startswith("file:")}
+            gone = [x for x in local if not Path(unquote(urlparse(x).path)).is_file()]
+            wrong += [f"{address}: {x}" for x in (*faults, *broken, *gone, *anchors)]
+            faults.clear()
+            pages = {x.partition("?")[0] for x in local if ".html" in x} - {*gone}
+            waiting += sorted(pages - seen - {*waiting})
+    return {Path(urlparse(address).path).name for address in seen}, wrong
 
 
 @contextmanager
