@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from browser import BROWSER, ROOT, lab_notebooks, needs_browser
-from PIL import Image
 
 from fdhmfe.explorer import Explorer, answer, main, write_page
 from fdhmfe.gallery import build_gallery
