@@ -34,11 +34,10 @@ QUIET = [
     *("--disable-component-update", "--disable-sync"),
 ]
 FINISHED = """() => {
-  const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
-  const failed = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
-  return failed !== null || prompts.every((p) => /\\[\\d+\\]/.test(p.innerText));
+  const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
+  const shown = cells.map((cell) => cell.innerText);
+  return shown.some((text) => /\\[\\d+\\]/.test(text)) && !shown.some((text) => text.includes('*'));
 }"""
-
 MISSING_ANCHORS = """[...document.links]
   .filter((a) => a.hash.length > 1 && a.pathname === location.pathname)
   .map((a) => a.hash).filter((hash) => !document.getElementById(decodeURIComponent(hash.slice(1))))
@@ -155,7 +154,8 @@ def run_all(page: Page, address: str, notebook: str, seconds: float = 300) -> li
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(FINISHED, timeout=1000 * seconds)
-    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+    shown = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.stderr"]')
+    errors = [text for text in shown.all_inner_texts() if "Traceback (most recent" in text]
     return [error.strip().splitlines()[-1] for error in errors]
 
 
