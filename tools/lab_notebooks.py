@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from fdhmfe.config import REPOSITORY
 from fdhmfe.reproduce import ordered_notebooks, selected
@@ -55,7 +56,9 @@ def browser_page(browser: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser, args=QUIET)
         try:
-            yield opened.new_page(viewport={"width": 1280, "height": 1000})
+            page = opened.new_page(viewport={"width": 1280, "height": 1000})
+            page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
+            yield page
         finally:
             opened.close()
 
@@ -128,7 +131,10 @@ def jupyter_lab(root: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 def wait_for(address: str, server: subprocess.Popen, seconds: float = 90) -> None:
@@ -143,7 +149,7 @@ def wait_for(address: str, server: subprocess.Popen, seconds: float = 90) -> Non
     raise RuntimeError(f"JupyterLab does not answer at {address}")
 
 
-def run_all(page: Page, address: str, notebook: str, seconds: float = 300) -> list[str]:
+def run_all(page: Page, address: str, notebook: str, seconds: float = 900) -> list[str]:
     """Open a notebook in JupyterLab and run all cells; returns the errors its cells show."""
     page.goto(f"{address}/lab/tree/{notebook}?reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
@@ -153,7 +159,10 @@ def run_all(page: Page, address: str, notebook: str, seconds: float = 300) -> li
     page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(FINISHED, timeout=1000 * seconds)
+    try:
+        page.wait_for_function(FINISHED, timeout=1000 * seconds)
+    except PlaywrightTimeout:
+        return [f"not finished after {seconds:.0f} s"]
     shown = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.stderr"]')
     errors = [text for text in shown.all_inner_texts() if "Traceback (most recent" in text]
     return [error.strip().splitlines()[-1] for error in errors]
