@@ -19,12 +19,12 @@ export OMP_WAIT_POLICY
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab env clean lock FORCE
+.PHONY: help reproduce test lab site readme env clean lock FORCE
 
 STAMP := .venv/.complete
 
-ifneq ($(filter reproduce test lab env,$(MAKECMDGOALS)),)
-  EXTRAS := $(if $(filter test,$(MAKECMDGOALS)),test)
+ifneq ($(filter reproduce test lab site readme env,$(MAKECMDGOALS)),)
+  EXTRAS := $(filter test site,$(MAKECMDGOALS))
   # The active Python, if check_env accepts it (it says why where it does not).
   RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
       "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
@@ -35,7 +35,7 @@ ifneq ($(filter reproduce test lab env,$(MAKECMDGOALS)),)
     READY := $(STAMP)
     # A stamp is not enough: the Python that .venv was made from may be gone by now.
     ifneq ($(wildcard $(STAMP)),)
-      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test && echo yes),yes)
+      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site && echo yes),yes)
         $(STAMP): FORCE
       endif
     endif
@@ -64,6 +64,13 @@ test: env ## Lint, check the format, run all tests (what CI runs)
 lab: env ## Open JupyterLab at notebooks/
 	"$(RUN)" -m jupyterlab $(LAB_ARGS) notebooks
 
+site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site
+	"$(RUN)" tools/build_site.py --profile "$(PROFILE)" \
+		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
+
+readme: env ## Write the figures and the table of README.md anew from results
+	"$(RUN)" tools/readme.py
+
 env: $(READY) ## Set up the environment and say which one is used
 	@echo "Environment: $(RUN)"
 
@@ -78,7 +85,7 @@ clean: ## Remove generated results, the toy data and caches; keep your data and 
 lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
 	command -v "$$uv" >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
-	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test $(LOCK_ARGS) \
+	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test --extra site $(LOCK_ARGS) \
 		-o requirements.lock pyproject.toml
 
 # The stamp is written last, and each try starts from an empty .venv: make repairs an interrupted one.
@@ -96,5 +103,5 @@ $(STAMP): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
 	.venv/bin/uv pip install --python .venv/bin/python --no-deps -e .
-	.venv/bin/python tools/check_env.py test
+	.venv/bin/python tools/check_env.py test site
 	@touch $@

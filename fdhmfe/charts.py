@@ -1,7 +1,7 @@
 """Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -110,6 +110,18 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     axis.set_xticks(sorted(cells.bits.unique()))
     axis.set_title(wrapped(title, 60), fontsize=8)
     legend(figure, axis)
+    return figure
+
+
+def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
+    """mAP@all (0..1) of the first bits of one run's codes, against how many are used."""
+    figure = Figure(figsize=(5.2, 3), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(lengths, 100 * np.asarray(values), color=BLUE, marker="o", markersize=4)
+    axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)")
+    axis.set_ylim(bottom=0)
+    axis.set_title(wrapped(title, 60), fontsize=8)
+    sns.despine(figure)
     return figure
 
 

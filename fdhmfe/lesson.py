@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from IPython import get_ipython
 from matplotlib.figure import Figure
+from matplotlib_inline.config import InlineBackend
 
 from fdhmfe import config, plots
 from fdhmfe.config import REPOSITORY, Config
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,12 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
             raise ValueError(f"{name} has no parameter {given!r}{hint}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
+    folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
+    for key, value in folders.items():
+        config.check_type(key, value, str)
     lesson = Lesson(name, config.load(**chosen), chosen)
+    if get_ipython():  # figures in the notebook as sharp as those saved
+        InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
     device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(lesson.protocol, versions, device, sep=" | ")

@@ -77,6 +77,15 @@ def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
         spine.set(edgecolor=colour, linewidth=2.5)
 
 
+def dimmed(image: Image.Image, kept: np.ndarray) -> Image.Image:
+    """The image with the cells that are not kept darkened: kept (G, G) bool; G = 0 leaves it."""
+    if not kept.size:
+        return image
+    shade = Image.fromarray(np.where(kept, 0, 150).astype(np.uint8))
+    shade = shade.resize(image.size, Image.Resampling.NEAREST)
+    return Image.composite(Image.new("RGB", image.size, (10, 14, 30)), image, shade)
+
+
 def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     """Hash codes as strips of black (-1) and white (+1) cells: codes (M, K), one title each."""
     figure = Figure(figsize=(7, 0.35 * len(codes) + 0.5), layout="constrained")

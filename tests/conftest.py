@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdhmfe import embedded, inputs
+from fdhmfe import embedded, experiment, inputs
+from fdhmfe.config import load
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -72,3 +73,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (embedded, inputs):
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     return tmp_path / "data" / "cache"
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished FDH-MFE run of 20 bits on a small tree of one's own images."""
+    root = tmp_path_factory.mktemp("run")
+    write_folder(root / "images", classes=3, per_class=10)
+    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
+    size = dict(width=8, keep=2, bits=20, dataset="folder", data_dir=str(root / "images"))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (embedded, inputs):
+            patch.setattr(module, "REPOSITORY", root)
+        yield experiment.run(load("smoke", **small, **size, results_dir=str(root / "results")))

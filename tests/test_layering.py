@@ -23,6 +23,7 @@ ORDER = [
     *("tune", "charts", "plots", "lesson", "reproduce"),
     *("codes", "search_index", "search_exact", "search_approximate", "search_engine", "search"),
     *("search_scale", "search_charts", "encode_network", "encode"),
+    *("trained", "gallery", "album", "explorer"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

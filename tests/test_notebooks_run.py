@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from browser import BROWSER, lab_notebooks, needs_browser, tool
 
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
 from fdhmfe.reproduce import ordered_notebooks
@@ -65,6 +66,15 @@ def test_every_figure_is_there_as_png_and_svg(results):
     assert png == svg
     for path in ordered_notebooks():
         assert any(name.startswith(path.stem) for name in png), path.stem
+
+
+@needs_browser
+def test_the_site_of_these_notebooks_has_no_fault(results):
+    pytest.importorskip("sphinx_book_theme", reason="the site extra is not installed")
+    first = tool("build_site").build(results, "smoke")
+    pages, faults = lab_notebooks.crawl(BROWSER, first)
+    assert faults == []
+    assert {f"{path.stem}.html" for path in ordered_notebooks()} <= pages
 
 
 def test_second_run_reuses_what_is_there(results):

@@ -13,7 +13,7 @@ from fdhmfe.lesson import NOTEBOOKS, declared_parameters
 PATHS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "method", "variant", "bits"),
-    *("seed", "results_dir", "reuse"),
+    *("seed", "results_dir", "reuse", "run_dir", "pictures"),
 )
 
 

@@ -1,0 +1,104 @@
+"""The site of executed notebooks: built from small ones, opened in a real browser."""
+
+import base64
+import io
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import BROWSER, lab_notebooks, needs_browser, tool
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+pytest.importorskip("myst_nb", reason="the site extra is not installed")
+pytest.importorskip("sphinx_book_theme", reason="the site extra is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")  # within Sphinx's extensions
+build_site = tool("build_site")
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "Explorer()"}
+
+
+def notebook(number: str, data: dict, printed: str = "") -> nbformat.NotebookNode:
+    """An executed notebook with a formula, and one cell that shows `data` and prints."""
+    text = f"# {number} A title\n\nBy the end you can read $\\lfloor (d-1)/2 \\rfloor$."
+    outputs = [new_output("stream", name="stdout", text=printed)] if printed else []
+    outputs.append(new_output("display_data", data=data))
+    cells = [
+        new_markdown_cell(text),
+        new_markdown_cell("## A part\n\n$$\\mathcal{L} = \\sum_i \\frac{a_i}{2}$$"),
+        new_code_cell("1 + 1", execution_count=1, outputs=outputs),
+    ]
+    return new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+
+
+@pytest.fixture
+def output_dir(tmp_path, monkeypatch) -> Path:
+    """results/smoke of a ladder of two notebooks, one with a figure and one with the explorer."""
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 20), "teal").save(picture, "PNG")
+    figure = {"image/png": base64.b64encode(picture.getvalue()).decode()}
+    folder = tmp_path / "smoke"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "explorer").mkdir()
+    (folder / "explorer" / "run.html").write_text("<!doctype html><title>run</title>")
+    ladder = {
+        "00_first": notebook("00", figure),
+        "01_second": notebook("01", WIDGET, "results/smoke/explorer/run.html 0.1 MB"),
+    }
+    for name, content in ladder.items():
+        nbformat.write(content, folder / "notebooks" / f"{name}.ipynb")
+    names = [Path(f"{name}.ipynb") for name in ladder]
+    monkeypatch.setattr(build_site, "ordered_notebooks", lambda: names)
+    return folder
+
+
+def test_missing_notebooks_are_named_with_the_command(output_dir):
+    (output_dir / "notebooks" / "01_second.ipynb").unlink()
+    with pytest.raises(build_site.SiteError, match=r"notebooks 01 have not.*PROFILE=smoke"):
+        build_site.build(output_dir, "smoke")
+    assert not (output_dir / "site").exists()
+
+
+def test_a_failed_notebook_is_not_shown_as_if_it_had_run(output_dir):
+    path = output_dir / "notebooks" / "00_first.ipynb"
+    content = nbformat.read(path, as_version=4)
+    content.metadata["papermill"] = {"exception": True}
+    nbformat.write(content, path)
+    with pytest.raises(build_site.SiteError, match="notebooks 00 failed"):
+        build_site.build(output_dir, "smoke")
+
+
+def test_a_failed_build_leaves_the_site_that_is_there(output_dir):
+    first = build_site.build(output_dir, "smoke")
+    path = output_dir / "notebooks" / "00_first.ipynb"
+    content = nbformat.read(path, as_version=4)
+    content.cells[1].source = "$$\\nosuchcommand$$"
+    nbformat.write(content, path)
+    with pytest.raises(build_site.SiteError):
+        build_site.build(output_dir, "smoke")
+    assert first.is_file()
+
+
+@needs_browser
+def test_pages_open_from_disk_without_a_fault(output_dir):
+    first = build_site.build(output_dir, "smoke")
+    pages, faults = lab_notebooks.crawl(BROWSER, first)
+    assert faults == []
+    assert {"index.html", "00_first.html", "01_second.html", "run.html"} <= pages
+
+
+@needs_browser
+def test_formulas_figures_and_search_work_from_disk(output_dir):
+    site = build_site.build(output_dir, "smoke").parent
+    with lab_notebooks.browser_page(BROWSER) as page:
+        faults = lab_notebooks.watch(page)
+        page.goto((site / "00_first.html").as_uri())
+        assert page.locator("math").count() == 2
+        fraction = page.locator("math mfrac").bounding_box()
+        assert fraction["height"] > fraction["width"], "drawn as a fraction"
+        assert page.locator(".cell_output img").bounding_box()["width"] == 40
+        page.goto((site / "search.html?q=title").as_uri().replace("%3F", "?"))
+        found = page.locator("#search-results li a")
+        found.first.wait_for()
+        assert found.count() >= 2
+        assert faults == []

@@ -1,0 +1,121 @@
+"""Build a site from executed notebooks: python tools/build_site.py --help.
+
+It reads results/<profile>/notebooks as `make reproduce` left them, and writes
+results/<profile>/site, to be opened from disk or served. The site holds pictures of the data set.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from fdhmfe.config import PROFILES, REPOSITORY, resolve
+from fdhmfe.reproduce import ordered_notebooks
+
+DOCS = REPOSITORY / "docs"
+
+
+class SiteError(RuntimeError):
+    """The site cannot be built; the message says what to do."""
+
+
+def executed_notebooks(output_dir: Path, profile: str) -> list[Path]:
+    """The executed copies of all notebooks; SiteError naming those that are missing or failed."""
+    paths = [output_dir / "notebooks" / path.name for path in ordered_notebooks()]
+    missing = [path.stem[:2] for path in paths if not path.is_file()]
+    failed = [path.stem[:2] for path in paths if path.is_file() and is_failed(path)]
+    for numbers, what in ((missing, "have not been executed"), (failed, "failed")):
+        if numbers:
+            raise SiteError(
+                f"notebooks {', '.join(numbers)} {what} in profile {profile}: run "
+                f"`make reproduce PROFILE={profile}`, or only those with "
+                f"`python -m fdhmfe.reproduce --profile {profile} --only {' '.join(numbers)}`"
+            )
+    return paths
+
+
+def is_failed(notebook: Path) -> bool:
+    """Whether papermill met an error in it, or stopped before its end."""
+    content = nbformat.read(notebook, as_version=4)
+    finished = all(c.execution_count for c in content.cells if c.cell_type == "code")
+    return bool(content.metadata.get("papermill", {}).get("exception")) or not finished
+
+
+def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
+    """Fill Sphinx's source folder: notebooks as they are, explorer pages, a front page."""
+    rows = []
+    for path in notebooks:
+        content = nbformat.read(path, as_version=4)
+        link_explorer(content)
+        nbformat.write(content, source / path.name)
+        title, goal = re.match(
+            r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
+        ).groups()
+        rows.append(f"| [{title}]({path.name}) | {goal} |")
+    shutil.copytree(DOCS / "_static", source / "_static")
+    for page in explorers:
+        (source / "extra" / "explorer").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, source / "extra" / "explorer" / page.name)
+    links = [f'- <a href="explorer/{page.name}">{page.stem}</a>' for page in explorers]
+    front = (DOCS / "index.md").read_text(encoding="utf-8")
+    front = front.replace("{notebooks}", "\n".join(rows))
+    front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
+    front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 11_explorer.")
+    (source / "index.md").write_text(front, encoding="utf-8")
+
+
+def link_explorer(notebook: nbformat.NotebookNode) -> None:
+    """Put a link to the page a notebook wrote in the place of the widget, which needs a kernel."""
+    notebook.metadata.pop("widgets", None)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output.get("text", "") for output in outputs)
+    for output in outputs:
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            page = re.search(r"explorer/(\S+\.html)", printed)
+            address = f"explorer/{page[1]}" if page else "index.html"
+            output.data = {"text/html": f'<p><a href="{address}">Open the explorer</a></p>'}
+
+
+def build(output_dir: Path, profile: str) -> Path:
+    """Build the site anew; returns its first page. SiteError if Sphinx warns or fails."""
+    notebooks = executed_notebooks(output_dir, profile)
+    try:
+        from sphinx.cmd.build import build_main
+    except ImportError:
+        raise SiteError("the site needs Sphinx: pip install -e '.[site]'") from None
+    explorers = sorted((output_dir / "explorer").glob("*.html"))
+    with tempfile.TemporaryDirectory() as scratch:
+        source, made = Path(scratch) / "source", Path(scratch) / "site"
+        source.mkdir()
+        stage(notebooks, explorers, source)
+        extra = [f"-Dhtml_extra_path={source / 'extra'}"] if explorers else []
+        options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), *extra]
+        options += ["-d", str(Path(scratch) / "doctrees")]
+        if build_main([*options, str(source), str(made)]) != 0:
+            raise SiteError("Sphinx met the problems above")
+        site = output_dir / "site"
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(made, site)
+    return site / "index.html"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python tools/build_site.py", description=__doc__)
+    parser.add_argument("--profile", default="quick", choices=tuple(PROFILES))
+    parser.add_argument("--results-dir", default="results", help="where results/<profile> is")
+    options = parser.parse_args(arguments)
+    try:
+        first = build(resolve(options.results_dir) / options.profile, options.profile)
+    except SiteError as error:
+        print(f"site: {error}", file=sys.stderr)
+        return 1
+    print(f"{first}\nOpen it from disk, or serve it: python -m http.server -d {first.parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Write the figures and the table of README.md anew: python tools/readme.py (or make readme).
+
+The table and two figures come from results/laptop; the first figure is drawn from a quick run on
+the toy set, which is trained first if it is not there (some minutes).
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fdhmfe import config, experiment, metrics, plots, results
+from fdhmfe.config import REPOSITORY
+from fdhmfe.files import atomic
+from fdhmfe.trained import TrainedRun, kept_regions, open_run
+
+README = REPOSITORY / "README.md"
+TABLES = REPOSITORY / "results" / "laptop" / "tables"
+FIGURE = Path("docs/figures/neighbours.png")
+START, END = "<!-- written by make readme -->", "<!-- end of what make readme writes -->"
+
+
+def section() -> str:
+    """What stands between the marks: three figures and the table, all from files."""
+    caption, table = (TABLES / "map-cub200.md").read_text(encoding="utf-8").split("\n\n", 1)
+    figures = "results/laptop/figures/09_tables"
+    return f"""{START}
+![Three toy queries with their nearest images and distances; dropped regions are dark]({FIGURE})
+
+Three drawn beetles and what their 48 bits find (profile `quick`, seed 0): ✓ the same species, ✗ a
+look-alike; the network kept the bright regions.
+
+![mAP against code length for FDH-MFE and eleven baselines]({figures}-map-cub200.png)
+
+{caption}
+
+{table.strip()}
+
+`class-id` are codes that spell the class FDH-MFE predicts: as far as both score alike, this mAP
+measures classification of classes seen in training. {unseen()}
+
+![Precision at k, and precision against recall]({figures}-curves-cub200.png)
+{END}"""
+
+
+def unseen() -> str:
+    """One sentence on classes that no method was trained on."""
+    table = pd.read_csv(TABLES / "unseen-cub200.csv")
+    table = table.sort_values("mean", ascending=False)
+    scores = ", ".join(f"{row.method} {100 * row.mean:.1f}" for row in table.itertuples())
+    bits, seeds = table.bits.iloc[0], table.seeds.min()
+    return (
+        f"On classes never seen ({bits} bits, {seeds} seed(s), mAP@all in %) the order is another: "
+        f"{scores}."
+    )
+
+
+def replaced(readme: str, new: str) -> str:
+    """The README's text with what stands between the marks replaced; ValueError without marks."""
+    pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
+    if not pattern.search(readme):
+        raise ValueError(f"README.md has no {START} ... {END}")
+    return pattern.sub(lambda _: new, readme)
+
+
+def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
+    """Queries evenly spaced over the test split, their nearest images, and the kept regions."""
+    data, codes = run.inputs.dataset, results.read_codes(run.folder)
+    chosen = np.linspace(0, len(codes["query_codes"]) - 1, count + 2).astype(int)[1:-1]
+    distance = metrics.hamming_distance(codes["query_codes"][chosen], codes["database_codes"])
+    nearest = distance.argsort(axis=1, kind="stable")[:, :neighbours]
+    right = codes["database_labels"][nearest] == codes["query_labels"][chosen][:, None]
+
+    def shown(rows: np.ndarray) -> list:
+        kept = kept_regions(run, rows) > 0
+        return [plots.dimmed(data.image(row), k) for row, k in zip(rows, kept, strict=True)]
+
+    hits = [shown(data.rows("database")[row]) for row in nearest]
+    queries = shown(data.rows("test")[chosen])
+    return plots.neighbours(queries, hits, right, np.take_along_axis(distance, nearest, axis=1))
+
+
+def main() -> int:
+    run = open_run(experiment.run(config.load("quick")))
+    with atomic(REPOSITORY / FIGURE) as partial:
+        draw(run).savefig(partial, format="png", dpi=130, bbox_inches="tight")
+    text = replaced(README.read_text(encoding="utf-8"), section())
+    with atomic(README) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(f"wrote README.md and {FIGURE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
