@@ -1,16 +1,19 @@
 """Losses in the plane: two bits are two coordinates, so a code is the quadrant a point lies in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
 MARKS = "os^D"
+BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
 
 
 def descend(
@@ -35,11 +38,13 @@ def trails(
     labels: np.ndarray,
     *,
     proxies: np.ndarray | None = None,
-    axes_names: tuple[str, str] = ("u₁ (bit 1)", "u₂ (bit 2)"),
+    axes_names: tuple[str, str] = BITS,
+    names: Sequence[str] = ("class 0", "class 1", "class 2", "class 3"),
 ) -> Figure:
     """Small multiples: where points (M, 2) of each class went; paths: title -> (T, M, 2).
 
-    A mark is the last place, the line behind it the way there. proxies (Y, 2): stars.
+    A mark is the last place, the line behind it the way there. labels (M,) are places in `names`.
+    proxies (Y, 2): stars.
     """
     figure, panels = square_panels(paths, axes_names)
     reach = 1.15 * max(np.abs(path).max() for path in paths.values())
@@ -49,13 +54,13 @@ def trails(
             chosen = path[:, labels == label]  # (T, m, 2)
             axis.plot(*chosen.transpose(2, 0, 1), color=COLOURS[label], lw=0.7, alpha=0.6)
             look = {"color": COLOURS[label], "marker": MARKS[label], "edgecolor": "white"}
-            axis.scatter(*chosen[-1].T, s=34, lw=0.5, zorder=3, label=f"class {label}", **look)
+            axis.scatter(*chosen[-1].T, s=34, lw=0.5, zorder=3, label=names[label], **look)
             if proxies is not None:
                 star = {"color": COLOURS[label], "marker": "*", "edgecolor": "black"}
                 axis.scatter(*proxies[label], s=190, lw=0.8, zorder=4, **star)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right", frameon=False, fontsize=8)
+    handles, shown = panels[0].get_legend_handles_labels()
+    figure.legend(handles, shown, loc="outside right", frameon=False, fontsize=8)
     return figure
 
 
@@ -63,22 +68,20 @@ def field(
     losses: Mapping[str, Callable[[Tensor], Tensor]],
     *,
     proxies: np.ndarray | None = None,
-    axes_names: tuple[str, str] = ("u₁ (bit 1)", "u₂ (bit 2)"),
     reach: float = 2.0,
 ) -> Figure:
     """The loss of one point wherever it lies, with arrows downhill, one panel per title.
 
     losses: title -> function of points (M, 2) that returns one loss per point (M,). Panels share
-    one colour scale.
+    one colour scale, which ends where a quarter of the plane lies above it.
     """
-    figure, panels = square_panels(losses, axes_names)
+    figure, panels = square_panels(losses, BITS)
     ticks = torch.linspace(-reach, reach, 60)  # an even number: no point at the origin itself
     grid = torch.cartesian_prod(ticks, ticks)
     shades = [loss(grid).reshape(60, 60).T for loss in losses.values()]
-    top = max(shade.max().item() for shade in shades)
-    levels = np.linspace(0, top + 1e-6, 13)
+    levels = np.linspace(0, np.quantile(np.stack(shades), 0.75), 13)
     for axis, loss, shade in zip(panels, losses.values(), shades, strict=True):
-        drawn = axis.contourf(ticks, ticks, shade, levels=levels, cmap="cividis")
+        drawn = axis.contourf(ticks, ticks, shade, levels=levels, cmap="cividis", extend="max")
         arrows(axis, loss, reach)
         if proxies is not None:
             own = {"color": "white", "edgecolor": "black", "marker": "*"}
@@ -89,11 +92,13 @@ def field(
 
 
 def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
-    """Where descent would move a point, on a coarse grid; length follows the slope."""
+    """Where descent would move a point, on a coarse grid; length follows the slope up to a bound."""
     ticks = torch.linspace(-0.9 * reach, 0.9 * reach, 10)
     points = torch.cartesian_prod(ticks, ticks).requires_grad_()
     (slope,) = torch.autograd.grad(loss(points).sum(), points)
-    axis.quiver(*points.detach().T.numpy(), *(-slope).T.numpy(), color="white", width=0.006)
+    length = slope.norm(dim=1, keepdim=True)
+    shown = -slope / length.clamp(min=1e-9) * length.clamp(max=length.quantile(0.7).item())
+    axis.quiver(*points.detach().T.numpy(), *shown.T.numpy(), color="white", width=0.006)
 
 
 def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple[Figure, list]:
@@ -110,3 +115,23 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
     panels[0].set_ylabel(names[1], fontsize=8)
     sns.despine(figure)
     return figure, panels
+
+
+def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
+    """Minimum distance of class proxies against code length: coin flips with their range, max-min.
+
+    table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axis = figure.subplots()
+    low, high = table["coin flips, low"], table["coin flips, high"]
+    axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
+    axis.plot(table.bits, table["coin flips"], "s--", color=COLOURS[1], label="coin flips, median")
+    axis.fill_between(table.bits, low, high, color=COLOURS[1], alpha=0.2, label="their range")
+    axis.set(xlabel="code length (bits)", ylabel="closest pair (bits)", ylim=(0, None))
+    axis.set_xticks(table.bits)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_title(title, fontsize=9)
+    axis.legend(frameon=False, fontsize=8)
+    sns.despine(figure)
+    return figure
