@@ -99,9 +99,7 @@ def matrix(
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     shades = {"cmap": "cividis", "linewidths": 0.5, "cbar": False, "ax": axis}
-    sns.heatmap(
-        values, annot=True, fmt=".3g", xticklabels=columns, yticklabels=rows, **shades
-    )
+    sns.heatmap(values, annot=True, fmt=".3f", xticklabels=columns, yticklabels=rows, **shades)
     axis.set(xlabel=across, ylabel=down)
     axis.tick_params(axis="y", rotation=0)
     return figure

@@ -118,7 +118,9 @@ def graph_over(
 
     places (N, 2) as fractions, stage (N,) from 0, edges: title -> (E, 2) rows (listener, heard),
     weights (N, N). An arrow points to the listener; its width follows the weight. Dashed: across.
+    Stages share a grid, so each is drawn a little beside the other.
     """
+    places = places + np.outer(stage - stage.mean(), (0.03, 0))
     figure = Figure(figsize=(3.1 * len(edges) + 1.2, 3.4), layout="constrained")
     axes = figure.subplots(1, len(edges), squeeze=False)[0]
     for axis, (title, pairs) in zip(axes, edges.items(), strict=True):
@@ -145,7 +147,7 @@ def arrow(
     style = {
         "arrowstyle": "-|>",
         "color": "#D55E00",
-        "lw": 0.8 + 3 * float(weight) ** 0.5,
+        "lw": 0.6 + 2.4 * float(weight),
         "linestyle": WITHIN if same else ACROSS,
         "connectionstyle": "arc3,rad=0.15",
         "shrinkA": 4,

@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -73,15 +74,16 @@ def field(
     """The loss of one point wherever it lies, with arrows downhill, one panel per title.
 
     losses: title -> function of points (M, 2) that returns one loss per point (M,). Panels share
-    one colour scale, which ends where a quarter of the plane lies above it.
+    one colour scale, finer where the loss is small.
     """
     figure, panels = square_panels(losses, BITS)
     ticks = torch.linspace(-reach, reach, 60)  # an even number: no point at the origin itself
     grid = torch.cartesian_prod(ticks, ticks)
     shades = [loss(grid).reshape(60, 60).T for loss in losses.values()]
-    levels = np.linspace(0, np.quantile(np.stack(shades), 0.75), 13)
+    top = max(shade.max().item() for shade in shades)
+    scale = {"levels": top * np.linspace(0, 1, 13) ** 2, "norm": PowerNorm(0.5, 0, top)}
     for axis, loss, shade in zip(panels, losses.values(), shades, strict=True):
-        drawn = axis.contourf(ticks, ticks, shade, levels=levels, cmap="cividis", extend="max")
+        drawn = axis.contourf(ticks, ticks, shade, cmap="cividis", **scale)
         arrows(axis, loss, reach)
         if proxies is not None:
             own = {"color": "white", "edgecolor": "black", "marker": "*"}
@@ -92,7 +94,7 @@ def field(
 
 
 def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
-    """Where descent would move a point, on a coarse grid; length follows the slope up to a bound."""
+    """Downhill, on a coarse grid; length follows the slope, up to a bound."""
     ticks = torch.linspace(-0.9 * reach, 0.9 * reach, 10)
     points = torch.cartesian_prod(ticks, ticks).requires_grad_()
     (slope,) = torch.autograd.grad(loss(points).sum(), points)

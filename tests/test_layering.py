@@ -18,7 +18,16 @@ ORDER = [
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
     *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
-    *("tune", "charts", "plots", "plots_overlays", "plots_planes", "lesson", "lesson_inside", "reproduce"),
+    *(
+        "tune",
+        "charts",
+        "plots",
+        "plots_overlays",
+        "plots_planes",
+        "lesson",
+        "lesson_inside",
+        "reproduce",
+    ),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
