@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line as options; unset ones are None."""
     parser = argparse.ArgumentParser(prog="python -m fdhmfe.reproduce", description=__doc__)
     parser.add_argument("--profile", default="quick", help="smoke, quick, laptop or paper")
     parser.add_argument("--dataset", help="toy, cub200, leeds_butterfly or folder")
