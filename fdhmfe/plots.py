@@ -100,6 +100,20 @@ def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     return figure
 
 
+def matrix(
+    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], across: str, down: str
+) -> Figure:
+    """A small matrix as shades with its numbers written in; `across` and `down` name the axes."""
+    size = 0.75 * len(columns) + 1.2, 0.6 * len(rows) + 0.9
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    shades = {"cmap": "cividis", "linewidths": 0.5, "cbar": False, "ax": axis}
+    sns.heatmap(values, annot=True, fmt=".3f", xticklabels=columns, yticklabels=rows, **shades)
+    axis.set(xlabel=across, ylabel=down)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def code_maps(
     maps: Sequence[np.ndarray], titles: Sequence[str], labels: np.ndarray, names: Sequence[str]
 ) -> Figure:

@@ -29,19 +29,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.load(**given)
         notebooks = [path for path in ordered_notebooks() if selected(path, options.only)]
+        if options.solutions:
+            notebooks += [path for path in solutions() if selected(path, options.only)]
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    failed = [path.stem for path in notebooks if not execute(path, given, settings.output_dir)]
+    failed = [name_of(path) for path in notebooks if not execute(path, given, settings.output_dir)]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line as options; unset ones are None."""
     parser = argparse.ArgumentParser(prog="python -m fdhmfe.reproduce", description=__doc__)
     parser.add_argument("--profile", default="quick", help="smoke, quick, laptop or paper")
     parser.add_argument("--dataset", help=", ".join(config.DATASETS))
@@ -50,11 +53,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backbone", help="embedded, a torchvision name, or timm/NAME")
     parser.add_argument("--results-dir", help="where results/<profile> goes")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers, such as 06 09")
+    parser.add_argument(
+        "--solutions", action="store_true", help="also the solutions of their exercises, afterwards"
+    )
     return parser.parse_args(arguments)
 
 
 def ordered_notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def solutions() -> list[Path]:
+    return sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
+
+
+def name_of(notebook: Path) -> str:
+    """06_train, or solutions/06_train."""
+    return notebook.relative_to(NOTEBOOKS).with_suffix("").as_posix()
 
 
 def selected(notebook: Path, only: list[str] | None) -> bool:
@@ -70,9 +85,10 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
     """Execute one notebook with the parameters it declares; False if a cell failed."""
     declared = declared_parameters(notebook)
     parameters = {name: value for name, value in given.items() if name in declared}
-    output = output_dir / "notebooks" / notebook.name
+    output = output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
     output.parent.mkdir(parents=True, exist_ok=True)
-    print(f"{notebook.stem} ...", flush=True)
+    name = name_of(notebook)
+    print(f"{name} ...", flush=True)
     started = time.perf_counter()
     try:
         papermill.execute_notebook(
@@ -88,9 +104,9 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
             config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
         )
     except PapermillExecutionError as error:
-        print(f"{notebook.stem} failed: {error.ename}: {error.evalue}\nsee {output}", flush=True)
+        print(f"{name} failed: {error.ename}: {error.evalue}\nsee {output}", flush=True)
         return False
-    print(f"{notebook.stem} {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"{name} {time.perf_counter() - started:.0f} s", flush=True)
     return True
 
 

@@ -66,3 +66,27 @@ def test_sensitivity_has_a_panel_per_setting_in_the_order_of_its_values():
     assert [panel.get_xlabel() for panel in panels] == ["keep", "graph_depth"]
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["5", "20"]
     assert panels[0].get_lines()[0].get_ydata().tolist() == [60, 80]
+
+
+def test_precision_at_ranks_shows_the_average_precision():
+    figure = charts.precision_at_ranks({"ranking": np.array([True, False, True])})
+    assert figure.axes[0].get_title() == "ranking: AP 0.833"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1/1", "2/3"]
+
+
+def test_tie_rules_draw_expected_inside_the_band():
+    row = {"best": 0.9, "expected": 0.5, "index": 0.6, "worst": 0.2}
+    axis = charts.tie_rules(pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}]), "t").axes[0]
+    assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {
+        "expected": 50,
+        "index": 60,
+    }
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_per_class_names_the_ends(classes):
+    values = np.linspace(0.1, 0.9, classes)
+    figure = charts.per_class(values, [f"c{i}" for i in range(classes)], 0.5, "title")
+    named = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert named == ["c0", f"c{classes - 1}"]
+    assert [bar.get_height() for bar in figure.axes[0].patches] == list(100 * values)

@@ -11,7 +11,8 @@ import pytest
 from browser import BROWSER, lab_notebooks, needs_browser, tool
 
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
-from fdhmfe.reproduce import ordered_notebooks
+from fdhmfe.lesson import NOTEBOOKS
+from fdhmfe.reproduce import ordered_notebooks, solutions
 from fdhmfe.tables import read_facts
 
 pytestmark = pytest.mark.notebooks
@@ -32,7 +33,8 @@ def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    done = run("fdhmfe.reproduce", "--profile", "smoke", "--results-dir", str(folder))
+    wanted = ("--profile", "smoke", "--results-dir", str(folder), "--solutions")
+    done = run("fdhmfe.reproduce", *wanted)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "smoke"
 
@@ -54,8 +56,9 @@ def test_ablation_has_a_row_per_part_and_the_kept_area_is_measured(results):
 
 
 def test_every_notebook_is_kept_executed(results):
-    for path in ordered_notebooks():
-        cells = nbformat.read(results / "notebooks" / path.name, as_version=4).cells
+    for path in [*ordered_notebooks(), *solutions()]:
+        executed = results / "notebooks" / path.relative_to(NOTEBOOKS)
+        cells = nbformat.read(executed, as_version=4).cells
         counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
         assert all(counts), path.stem
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,11 @@ from fdhmfe import config
 from fdhmfe.lesson import NOTEBOOKS, declared_parameters
 
 PATHS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+UNSOLVED = ("07_ablations", "09_tables")  # their exercises are sweeps of an hour
+ENGLISH_ONLY = UNSOLVED
+CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
+HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "method", "variant", "bits"),
     *("seed", "results_dir", "reuse", "run_dir", "pictures"),
@@ -24,6 +30,20 @@ def path(request) -> Path:
 
 @pytest.fixture
 def cells(path):
+    return read(path)
+
+
+@pytest.fixture(params=SOLUTIONS, ids=lambda path: path.stem)
+def solution(request) -> Path:
+    return request.param
+
+
+@pytest.fixture(params=[*PATHS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def either(request) -> Path:
+    return request.param
+
+
+def read(path: Path) -> list:
     return nbformat.read(path, as_version=4).cells
 
 
@@ -43,8 +63,9 @@ def test_opening_says_number_goal_needs_and_time(path, cells):
         assert f"| **{row}** |" in cells[1].source
 
 
-def test_parameters_are_literals_with_the_kit_s_names(path, cells):
-    declared = declared_parameters(path)
+def test_parameters_are_literals_with_the_kit_s_names(either):
+    declared = declared_parameters(either)
+    cells = read(either)
     assert set(declared) <= set(PARAMETERS)
     tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     statements = ast.parse(tagged[0].source).body
@@ -58,14 +79,15 @@ def test_setup_names_this_notebook(path, cells):
     assert f'lab = lesson.begin("{path.stem}", globals())' in setup
 
 
-def test_nothing_executed_is_stored(cells):
-    for cell in cells:
+def test_nothing_executed_is_stored(either):
+    for cell in read(either):
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None
         assert "injected-parameters" not in cell.metadata.get("tags", [])
 
 
-def test_cells_are_short(cells):
+def test_cells_are_short(either):
+    cells = read(either)
     for source in sources(cells, "code"):
         assert len(source.splitlines()) <= 25, source[:80]
     for source in sources(cells, "markdown"):
@@ -89,17 +111,83 @@ def test_ends_with_recap_exercises_and_stamp(cells):
     assert cells[-1].source == "lab.stamp()"
 
 
-def test_no_magics_no_installing_no_network(cells):
-    for source in sources(cells, "code"):
+def test_no_magics_no_installing_no_network(either):
+    for source in sources(read(either), "code"):
         assert not re.search(r"^\s*[!%]", source, flags=re.M)
         assert not re.search(r"\b(pip|urlopen|requests|wget|curl)\b", source)
 
 
-def test_links_between_notebooks_hold(cells):
-    prose = "\n".join(sources(cells, "markdown"))
+def test_links_between_notebooks_hold(either):
+    prose = "\n".join(sources(read(either), "markdown"))
     for name in re.findall(r"`(\d\d_\w+)`", prose):
         assert (NOTEBOOKS / f"{name}.ipynb").exists(), name
+    for name in re.findall(r"`(solutions/\w+\.ipynb)`", prose):
+        assert (NOTEBOOKS / name).exists(), name
 
 
-def test_kernel_is_python3(path):
-    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+def test_kernel_is_python3(either):
+    assert nbformat.read(either, as_version=4).metadata.kernelspec.name == "python3"
+
+
+def test_sections_are_numbered_from_one_and_each_has_code(path, cells):
+    heads = [i for i, c in enumerate(cells) if re.match(r"## (\d+\.|Recap)", c.source)]
+    numbers = [re.match(r"## (\d+)\.", cells[i].source) for i in heads]
+    assert [int(n[1]) for n in numbers if n] == list(range(1, len(heads)))
+    for start, end in pairwise(heads):
+        assert any(cell.cell_type == "code" for cell in cells[start:end]), cells[start].source[:60]
+
+
+def test_draws_and_saves_figures(path, cells):
+    code = "\n".join(sources(cells, "code"))
+    names = re.findall(r"lab\.save\(figure, f?\"([^\"]+)\"", code)
+    assert names and len(set(names)) == len(names)
+
+
+def test_exercises_come_in_three_sizes_one_of_each(path, cells):
+    exercises = next(c.source for c in cells if c.source.startswith("## Exercises"))
+    sizes = re.findall(r"^(\d)\. \*\*(\w+)\.\*\*", exercises, flags=re.M)
+    assert sizes == [("1", "Tweak"), ("2", "Extend"), ("3", "Invent")]
+
+
+def test_opening_and_recap_are_bilingual(path, cells):
+    if path.stem in ENGLISH_ONLY:
+        pytest.skip("in English only")
+    recap = next(c.source for c in cells if c.source.startswith("## Recap"))
+    for source, word in ((cells[0].source, "**目标。**"), (recap, "**小结。**")):
+        assert len(HAN.findall(source.split(word)[1])) >= 15
+
+
+@pytest.mark.parametrize("name", CONCEPTS)
+def test_concept_notebooks_have_pencil_shapes_and_a_figure_per_idea(name):
+    cells = read(NOTEBOOKS / f"{name}.ipynb")
+    prose, code = ("\n".join(sources(cells, kind)) for kind in ("markdown", "code"))
+    assert "by hand" in prose.lower() or "pencil" in prose
+    assert prose.count("**Predict.**") >= 5 and code.count("lab.check(") >= 6
+    assert len(re.findall(r"\([A-Z](, [\w ]+)+\)", prose + code)) >= 3, "shapes, as (B, S, C)"
+    assert code.count("lab.save(") >= 3
+    counts = [len(source.splitlines()) for source in sources(cells, "code")]
+    assert 15 <= len(counts) <= 36 and sorted(counts)[len(counts) // 2] <= 10
+
+
+def test_every_exercise_has_a_solution(path, cells):
+    if path.stem in UNSOLVED:
+        pytest.skip("no solutions to sweeps")
+    assert f"`solutions/{path.name}`" in "\n".join(sources(cells, "markdown"))
+    answers = read(NOTEBOOKS / "solutions" / path.name)
+    heads = [i for i, c in enumerate(answers) if c.source.startswith("## ")] + [len(answers)]
+    titles = [answers[i].source.splitlines()[0] for i in heads[:-1]]
+    wanted = ["Tweak", "Extend", "Invent"]
+    assert [re.match(r"## \d\. (\w+): ", title)[1] for title in titles] == wanted
+    for start, end in pairwise(heads):
+        code = "\n".join(sources(answers[start:end], "code"))
+        assert code, titles
+
+
+def test_solutions_belong_to_notebooks_check_themselves_and_stamp(solution):
+    cells = read(solution)
+    assert (NOTEBOOKS / solution.name).exists()
+    assert re.match(rf"# {solution.stem[:2]} \S.*: solutions\n", cells[0].source)
+    code = sources(cells, "code")
+    assert any(f'lab = lesson.begin("solutions/{solution.stem}", globals())' in c for c in code)
+    assert sum(c.count("lab.check(") for c in code) >= 3
+    assert code[-1] == "lab.stamp()"
