@@ -13,8 +13,6 @@ from fdhmfe.lesson import NOTEBOOKS, declared_parameters
 
 PATHS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
-UNSOLVED = ("07_ablations", "09_tables")  # their exercises are sweeps of an hour
-ENGLISH_ONLY = UNSOLVED
 CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
@@ -150,8 +148,6 @@ def test_exercises_come_in_three_sizes_one_of_each(path, cells):
 
 
 def test_opening_and_recap_are_bilingual(path, cells):
-    if path.stem in ENGLISH_ONLY:
-        pytest.skip("in English only")
     recap = next(c.source for c in cells if c.source.startswith("## Recap"))
     for source, word in ((cells[0].source, "**目标。**"), (recap, "**小结。**")):
         assert len(HAN.findall(source.split(word)[1])) >= 15
@@ -170,8 +166,6 @@ def test_concept_notebooks_have_pencil_shapes_and_a_figure_per_idea(name):
 
 
 def test_every_exercise_has_a_solution(path, cells):
-    if path.stem in UNSOLVED:
-        pytest.skip("no solutions to sweeps")
     assert f"`solutions/{path.name}`" in "\n".join(sources(cells, "markdown"))
     answers = read(NOTEBOOKS / "solutions" / path.name)
     heads = [i for i, c in enumerate(answers) if c.source.startswith("## ")] + [len(answers)]
