@@ -9,18 +9,17 @@ its server and resumed; the count must be exact and answers those of exact FAISS
 """
 
 import argparse
-import csv
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -160,18 +159,14 @@ def main():
     parser.add_argument("--codes", type=int, default=10**6)
     options = parser.parse_args()
     jobs = [(encoding, options.images)]
-    if find_spec("milvus_lite"):
+    if search.engine_installed():
         jobs.append((engine, options.codes))
     rows = []
     for job, count in jobs:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(job(count, Path(folder), options.run))
         print(rows[-1], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ untimed call allocates by way of Python and NumPy (not scaled).
 """
 
 import argparse
-import csv
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from statistics import median
 
 import faiss
 import numpy as np
+from rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -163,11 +163,7 @@ def main():
         own = rows[-len(plan) :]
         for row in own:
             row["times_ours"] = round(row["cpu_s"] / own[0]["cpu_s"], 1)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

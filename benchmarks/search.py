@@ -12,8 +12,6 @@ the rows of milvus are left out.
 """
 
 import argparse
-import csv
-import importlib.util
 import os
 import resource
 import sys
@@ -24,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -145,11 +144,10 @@ def main():
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    kinds = [kind for kind in options.kinds if kind != "milvus" or engine_installed()]
+    kinds = [kind for kind in options.kinds if kind != "milvus" or search.engine_installed()]
     kinds = ["faiss", *(kind for kind in kinds if kind != "faiss")]  # it makes the truth
 
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes below
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         options.truth = Path(folder)
@@ -157,7 +155,7 @@ def main():
             for kind in [kind for kind in kinds if count <= LARGEST.get(kind, count)]:
                 rows += in_own_process(kind, count, options)
                 print(*rows[-1].values(), flush=True)
-                write(options.out, rows)
+                write_rows(options.out, rows)
 
 
 def in_own_process(kind, count, options):
@@ -167,17 +165,6 @@ def in_own_process(kind, count, options):
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
     ):
         return process.submit(measure, kind, count, options, Path(folder)).result()
-
-
-def engine_installed():
-    return all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite"))
-
-
-def write(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":
