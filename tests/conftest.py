@@ -1,7 +1,10 @@
 """Small real data for the tests: JPEGs of noise around one colour per class."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,7 +13,17 @@ from PIL import Image
 from fdhmfe import embedded, experiment, inputs
 from fdhmfe.config import load
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def tool(name: str) -> ModuleType:
+    """A script of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def save_image(path: Path, seed: int, label: int = 0, size: tuple[int, int] = (48, 40)) -> Path:

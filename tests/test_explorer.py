@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from browser import BROWSER, ROOT, lab_notebooks, needs_browser
+from browser import BROWSER, lab_notebooks, needs_browser
+from conftest import ROOT
 
 from fdhmfe.explorer import Explorer, answer, main, write_page
 from fdhmfe.gallery import build_gallery

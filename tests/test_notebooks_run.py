@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from browser import BROWSER, lab_notebooks, needs_browser, tool
+from browser import BROWSER, lab_notebooks, needs_browser
+from conftest import tool
 
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
 from fdhmfe.lesson import NOTEBOOKS

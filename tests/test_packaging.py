@@ -1,7 +1,6 @@
 """What a newcomer meets before the method: environment, lock, make, citation."""
 
 import doctest
-import importlib.util
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import tool
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -24,10 +24,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 @pytest.fixture(scope="module")
 def check_env():
-    spec = importlib.util.spec_from_file_location("check_env", ROOT / "tools" / "check_env.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tool("check_env")
 
 
 @pytest.fixture(scope="module")

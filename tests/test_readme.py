@@ -1,10 +1,10 @@
 """What README shows is what the files say."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from conftest import tool
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,10 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def readme():
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tool("readme")
 
 
 def test_readme_shows_today_s_tables(readme):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import BROWSER, lab_notebooks, needs_browser, tool
+from browser import BROWSER, lab_notebooks, needs_browser
+from conftest import tool
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
