@@ -19,6 +19,7 @@ from fdhmfe.hashing import binarise
 from fdhmfe.inputs import open_backbone
 from fdhmfe.methods import build_method
 from fdhmfe.results import read_codes
+from fdhmfe.trained import read_config, rounded_tokens
 from fdhmfe.views import view_image
 
 
@@ -50,8 +51,7 @@ class Rounded(nn.Module):
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        images = images.contiguous(memory_format=torch.channels_last)
-        return [tokens.half().float() for tokens in self.backbone(images)]
+        return rounded_tokens(self.backbone, images)
 
 
 def open_encoder(run: Path, **places: str) -> Encoder:
@@ -60,9 +60,7 @@ def open_encoder(run: Path, **places: str) -> Encoder:
     `places` (data_dir, weights) say where data and weights are now, if not where they were.
     Raises ValueError for a folder that holds no finished run, or weights that it was not made with.
     """
-    if not (run / "metrics.csv").is_file():
-        raise ValueError(f"{run} is not the folder of a finished run: run notebook 06_train first")
-    config = Config(**{**read_json(run / "config.json"), **places})
+    config = read_config(run, **places)
     env = read_json(run / "env.json")
     backbone = run_backbone(config, env)
     state = load_file(run / "model.safetensors")

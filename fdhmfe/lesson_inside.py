@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fdhmfe.config import Config
 from fdhmfe.experiment import FineTuned, build_model
 from fdhmfe.inputs import Inputs
 from fdhmfe.model import FDHMFE
+from fdhmfe.trained import load_network
 
 Reader = Callable[[np.ndarray], list[Tensor]]
 
@@ -19,14 +19,11 @@ Reader = Callable[[np.ndarray], list[Tensor]]
 def open_run(folder: Path, config: Config, inputs: Inputs) -> tuple[FDHMFE, Reader]:
     """The trained head of a run of `config`, and what reads its inputs (see `opened`).
 
-    Raises FileNotFoundError when the run is not there.
+    Raises FileNotFoundError when the run is not there, ValueError when it is another version's.
     """
-    stored = folder / "model.safetensors"
-    if not stored.exists():
+    if not (folder / "model.safetensors").exists():
         raise FileNotFoundError(f"there is no network in {folder}: run notebook 06_train first")
-    network = build_model(config, inputs).network
-    network.load_state_dict(load_file(stored))
-    return opened(network, inputs)
+    return opened(load_network(folder, config, inputs), inputs)
 
 
 def untrained(config: Config, inputs: Inputs) -> tuple[FDHMFE, Reader]:

@@ -47,6 +47,33 @@ def open_run(folder: str | Path, *, data_dir: str = "", weights: str = "") -> Tr
     those it was made with, or if its network is another version's.
     """
     folder = resolve(str(folder))
+    config = read_config(folder, data_dir=data_dir, weights=weights)
+    inputs = prepare(config)
+    check_origin(folder, inputs)
+    return TrainedRun(folder, config, inputs, load_network(folder, config, inputs))
+
+
+def load_network(folder: Path, config: Config, inputs: Inputs) -> nn.Module:
+    """The network of the run of `config` in `folder`, in evaluation mode.
+
+    Raises ValueError if it is another version's.
+    """
+    network = build_model(config, inputs).network
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"the network in {folder} is of another version ({reason}): train again"
+        ) from None
+    return network.eval()
+
+
+def read_config(folder: Path, *, data_dir: str = "", weights: str = "") -> Config:
+    """The settings of the finished run in `folder`, with the places that have moved.
+
+    Raises ValueError if the folder is no finished run, or another version's.
+    """
     if not (folder / "metrics.csv").is_file():
         raise ValueError(
             f"{folder} is not a finished run: name a folder of results/<profile>/runs that holds "
@@ -57,18 +84,7 @@ def open_run(folder: str | Path, *, data_dir: str = "", weights: str = "") -> Tr
     except TypeError as error:
         raise ValueError(f"{folder} was made by another version ({error}): train again") from None
     moved = {"data_dir": data_dir, "weights": weights}
-    config = replace(config, **{name: place for name, place in moved.items() if place})
-    inputs = prepare(config)
-    check_origin(folder, inputs)
-    network = build_model(config, inputs).network
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ValueError(
-            f"the network in {folder} is of another version ({reason}): train again"
-        ) from None
-    return TrainedRun(folder, config, inputs, network.eval())
+    return replace(config, **{name: place for name, place in moved.items() if place})
 
 
 def check_origin(folder: Path, inputs: Inputs) -> None:
@@ -102,11 +118,16 @@ def encode_images(run: TrainedRun, images: Sequence[Image.Image]) -> tuple[np.nd
 
 
 def read_images(run: TrainedRun, images: Tensor) -> list[Tensor]:
-    """What the network reads of images (B, 3, size, size): half-precision tokens, as cached."""
+    """What the network reads of images (B, 3, size, size)."""
     if not isinstance(run.inputs.source, CachedSource):
         return [images]
-    tokens = run.inputs.backbone(images.contiguous(memory_format=torch.channels_last))
-    return [stage.half().float() for stage in tokens[-run.config.stages :]]
+    return rounded_tokens(run.inputs.backbone, images)[-run.config.stages :]
+
+
+def rounded_tokens(backbone: nn.Module, images: Tensor) -> list[Tensor]:
+    """All stages' tokens of images (B, 3, S, S), rounded to float16 as the feature cache's are."""
+    tokens = backbone(images.contiguous(memory_format=torch.channels_last))
+    return [stage.half().float() for stage in tokens]
 
 
 @torch.inference_mode()

@@ -21,10 +21,10 @@ ORDER = [
     *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
     *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
     *("tune", "charts", "plots", "plots_overlays", "plots_planes"),
-    *("lesson", "lesson_inside", "reproduce"),
+    *("trained", "lesson", "lesson_inside", "reproduce"),
     *("codes", "search_index", "search_exact", "search_approximate", "search_engine", "search"),
     *("search_scale", "search_charts", "encode_network", "encode"),
-    *("trained", "gallery", "album", "explorer"),
+    *("gallery", "album", "explorer"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
