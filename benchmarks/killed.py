@@ -24,7 +24,7 @@ from rows import write_rows
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
-from fdhmfe import config, encode, experiment, search  # noqa: E402
+from fdhmfe import config, encode_job, experiment, search  # noqa: E402
 from fdhmfe.codes import Identity  # noqa: E402
 from fdhmfe.search_scale import clustered_codes, recall  # noqa: E402
 
@@ -98,7 +98,7 @@ def encoding(count, folder, run):
     late = [mb for done, mb in samples if done > 3 * shards / 4]
     return {
         "what": "encode",
-        "count": sum(len(arrays["ids"]) for arrays in encode.read_shards(killed)),
+        "count": sum(len(arrays["ids"]) for arrays in encode_job.read_shards(killed)),
         "wanted": count,
         "kills": 3,
         "identical": all(same),

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fdhmfe.data import DataError, first_ten, image_files, open_image
+from fdhmfe.codes import blocks
+from fdhmfe.dataset import DataError, first_ten, open_image
 from fdhmfe.files import file_hash
 from fdhmfe.gallery import pack
+from fdhmfe.layout import image_files
 from fdhmfe.progress import progress
 from fdhmfe.results import write_npz
 from fdhmfe.trained import TrainedRun, encode_images
@@ -86,7 +88,7 @@ def check_folder(root: Path) -> FolderReport:
 def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
     """Encode the pictures of a checked folder with a run's network."""
     names = report.pictures
-    parts = [names[first : first + BATCH] for first in range(0, len(names), BATCH)]
+    parts = [names[rows] for rows in blocks(len(names), BATCH)]
     codes = [
         pack(encode_images(run, [open_image(report.root / name) for name in part])[0])
         for part in progress(parts, "encoding")

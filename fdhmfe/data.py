@@ -13,7 +13,7 @@ import numpy as np
 
 from fdhmfe.config import Config, load, resolve
 from fdhmfe.dataset import COLUMNS, DataError, Dataset, first_ten, open_image, open_mask
-from fdhmfe.layout import IMAGE_SUFFIXES, hash_files, image_files
+from fdhmfe.layout import hash_files
 from fdhmfe.obtain import obtain
 from fdhmfe.readers import READERS
 from fdhmfe.report import check_sizes, describe
@@ -22,11 +22,8 @@ from fdhmfe.splits import carve_validation, hold_out_classes, set_aside_copies, 
 
 __all__ = [  # the door: what notebooks and other modules take from here
     "COLUMNS",
-    "IMAGE_SUFFIXES",
     "DataError",
     "Dataset",
-    "first_ten",
-    "image_files",
     "open_dataset",
     "open_image",
     "open_mask",

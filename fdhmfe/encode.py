@@ -3,15 +3,11 @@
 The list of images is cut into shards; each is encoded and written whole, or not at all. A killed
 command goes on with the first shard that is missing. Several processes, on one machine or on many
 that share the folder, take shards in turn. Files that cannot be read are listed in unreadable.csv.
-
-    OUT/job.json, images.txt   what is encoded; a position in images.txt is an image's id
-    OUT/shards/00000.npz ...   codes packed to 64-bit words, ids, SHA-256 of each image
-    OUT/encoded.json           written last: code length, model and data hash, counts
+What OUT holds is described in fdhmfe/encode_job.py.
 """
 
 import argparse
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,35 +25,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fdhmfe.cache import read_ahead
-from fdhmfe.codes import Identity, blocks, pack, unpack
-from fdhmfe.data import IMAGE_SUFFIXES, open_image
+from fdhmfe.codes import Identity, blocks, pack
+from fdhmfe.dataset import open_image
+from fdhmfe.encode_job import Job, plan, read_shards
 from fdhmfe.encode_network import Encoder, open_encoder
-from fdhmfe.files import content_hash, file_hash, read_json, write_json
+from fdhmfe.files import file_hash, write_json
 from fdhmfe.progress import watched
 from fdhmfe.results import write_csv, write_npz
 
 BATCH = 32
 DECODERS = 4  # threads that decode images
-
-
-class Job(NamedTuple):
-    """One list of images on its way to one folder."""
-
-    out: Path
-    root: Path  # names are relative to it
-    names: list[str]
-    shard_size: int
-
-    @property
-    def shards(self) -> list[slice]:
-        return list(blocks(len(self.names), self.shard_size))
-
-    def file(self, shard: slice) -> Path:
-        return self.out / "shards" / f"{shard.start // self.shard_size:05d}.npz"
-
-    def done(self) -> int:
-        """Images in finished shards, whoever finished them."""
-        return sum(s.stop - s.start for s in self.shards if self.file(s).exists())
 
 
 class Loaded(NamedTuple):
@@ -110,52 +87,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
     return options
-
-
-def plan(images: Path, out: Path, encoder: Encoder, shard_size: int) -> Job:
-    """List the images and note what is to be done, or check that the same was begun in `out`.
-
-    Raises ValueError where there are no images, or `out` holds codes of other images, of another
-    model, or in other shards.
-    """
-    root, names = list_images(images)
-    wanted = {
-        **{"bits": encoder.bits, "model": encoder.model_id, "shard_size": shard_size},
-        **{"images": len(names), "names": content_hash(names)},
-    }
-    path = out / "job.json"
-    out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / "job.lock"):
-        if path.exists():
-            begun = read_json(path)
-            other = [f"{k} {begun[k]}, now {v}" for k, v in wanted.items() if begun[k] != v]
-            if other:
-                raise ValueError(f"{out} was begun with {'; '.join(other)}: choose another folder")
-        else:
-            (out / "shards").mkdir(exist_ok=True)
-            (out / "images.txt").write_text(
-                "".join(f"{name}\n" for name in names), encoding="utf-8", errors="surrogateescape"
-            )
-            write_json(path, wanted)
-    return Job(out, root, names, shard_size)
-
-
-def list_images(images: Path) -> tuple[Path, list[str]]:
-    """(root, names): every image below a folder by name, or the paths in a text file as they are.
-
-    Paths in a file are relative to the file's folder.
-    """
-    if images.is_file():
-        text = images.read_text(encoding="utf-8", errors="surrogateescape")
-        root, names = images.parent, [line for line in text.splitlines() if line.strip()]
-    else:
-        root = images
-        found = (Path(folder, file) for folder, _, files in os.walk(root) for file in files)
-        kept = (path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
-        names = sorted(str(path.relative_to(root)) for path in kept)
-    if not names:
-        raise ValueError(f"{images} names no images; give a folder of them, or a list of paths")
-    return root.resolve(), names
 
 
 def help_out(run: Path, places: dict[str, str], job: Job, others: int) -> None:
@@ -260,36 +191,6 @@ def finish(job: Job, encoder: Encoder) -> int:
     write_json(job.out / "encoded.json", {"identity": identity._asdict(), **facts})
     print(f"{encoded} images encoded, {len(failed)} unreadable (unreadable.csv): {job.out}")
     return 0
-
-
-def read_shards(out: Path) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of each finished shard, in order of the ids.
-
-    Raises ValueError naming a file that is damaged.
-    """
-    for path in sorted((out / "shards").glob("*.npz")):
-        try:
-            with np.load(path) as stored:
-                yield {name: stored[name] for name in stored.files}
-        except Exception as error:  # a damaged archive raises all kinds
-            raise ValueError(
-                f"{path} cannot be read ({error}): delete it and encode again"
-            ) from error
-
-
-def read_identity(out: Path) -> Identity:
-    """What the codes in a folder are of; FileNotFoundError while the job is not finished."""
-    path = out / "encoded.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{out} is not finished: run python -m fdhmfe.encode again")
-    return Identity(**read_json(path)["identity"])
-
-
-def read_encoded(out: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(ids (n,), codes (n, K) int8) of each shard of a finished job: what an index adds."""
-    bits = read_identity(out).bits
-    for arrays in read_shards(out):
-        yield arrays["ids"], unpack(arrays["words"], bits)
 
 
 if __name__ == "__main__":

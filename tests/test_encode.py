@@ -14,7 +14,7 @@ from conftest import save_image, write_folder
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
-from fdhmfe import config, encode, experiment, results, search
+from fdhmfe import config, encode, encode_job, experiment, results, search
 from fdhmfe.config import REPOSITORY
 from fdhmfe.data import open_dataset
 from fdhmfe.encode_network import open_encoder
@@ -88,7 +88,7 @@ def test_the_run_s_own_images_get_the_codes_that_the_run_stored(run):
 
 
 def test_every_readable_image_gets_a_code_and_the_rest_are_listed(uninterrupted, photographs):
-    parts = list(encode.read_encoded(uninterrupted))
+    parts = list(encode_job.read_encoded(uninterrupted))
     ids = np.concatenate([ids for ids, _ in parts])
     names = (uninterrupted / "images.txt").read_text().splitlines()
     assert len(names) == 71 and "notes.txt" not in names
@@ -114,12 +114,12 @@ def test_killed_three_times_it_ends_with_identical_shards(
     assert 3 <= len(shards(out)) < len(shards(uninterrupted))
     assert not (out / "encoded.json").exists()
     with pytest.raises(FileNotFoundError, match="is not finished"):
-        encode.read_identity(out)
+        encode_job.read_identity(out)
     last = start(run, photographs, out, stdout=subprocess.PIPE)
     told, _ = last.communicate(timeout=300)
     assert "images/s" in told and "s left" in told
     assert contents(out) == contents(uninterrupted)
-    assert encode.read_identity(out) == encode.read_identity(uninterrupted)
+    assert encode_job.read_identity(out) == encode_job.read_identity(uninterrupted)
     assert not list(out.rglob("*.partial"))
 
 
@@ -140,8 +140,8 @@ def test_a_list_file_names_images_relative_to_itself(run, photographs, uninterru
 
 
 def test_codes_go_into_an_index_that_knows_what_they_are(uninterrupted):
-    identity = encode.read_identity(uninterrupted)
-    (ids, codes), *rest = encode.read_encoded(uninterrupted)
+    identity = encode_job.read_identity(uninterrupted)
+    (ids, codes), *rest = encode_job.read_encoded(uninterrupted)
     index = search.build("flat", identity, ids, codes)
     for part in rest:
         index.add(*part)
@@ -173,4 +173,4 @@ def test_a_damaged_shard_is_named(uninterrupted, tmp_path):
     folder.mkdir(parents=True)
     (folder / "00000.npz").write_bytes(shards(uninterrupted)[0].read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"00000.npz cannot be read .* delete it"):
-        list(encode.read_shards(tmp_path / "codes"))
+        list(encode_job.read_shards(tmp_path / "codes"))

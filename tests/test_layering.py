@@ -23,7 +23,7 @@ ORDER = [
     *("tune", "charts", "plots", "plots_overlays", "plots_planes"),
     *("trained", "lesson", "lesson_inside", "reproduce"),
     *("codes", "search_index", "search_exact", "search_approximate", "search_engine", "search"),
-    *("search_scale", "search_charts", "encode_network", "encode"),
+    *("search_scale", "search_charts", "encode_network", "encode_job", "encode"),
     *("gallery", "album", "explorer"),
 ]
 DRAWING = {"toy_draw", "toy_ground", "toy_paint"}  # how the toy set is painted: no method in it
