@@ -68,9 +68,11 @@ class ProxyReadout(nn.Module):
 class FDHMFE(nn.Module):
     """Fusion -> selection -> graph -> hash layer, with one fixed proxy per class.
 
-    Input: L stage maps as tokens (B, S_l, C_l). Only kept tokens reach the image vector v: through
-    the graph, as the mean of the deepest stage's, and as the means before fusion. The code is
-    u = BN(W v), plus the proxy read-out of the class logits (reconstruction).
+    Input: L stage maps as tokens (B, S_l, C_l). The image vector v sees the kept tokens three
+    times: through the graph, as the mean of the deepest stage's, and as the means before fusion.
+    Beside them it sees the mean of all deepest tokens before fusion: a wrong choice of tokens then
+    does not lose the image. The code is u = BN(W v), plus the proxy read-out of the class logits
+    (reconstruction).
     """
 
     def __init__(self, config: Config, channels: list[int], classes: int) -> None:
@@ -83,7 +85,8 @@ class FDHMFE(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.deep_norm = nn.LayerNorm(width)
         self.kept_mean = KeptMean(channels)
-        self.widths = [width, width, *channels]  # of v's parts: graph, deep, kept means
+        self.whole_norm = nn.BatchNorm1d(channels[-1])
+        self.widths = [width, width, channels[-1], *channels]  # of v's parts, as they come
         self.hash = HashLayer(sum(self.widths), config.bits)
         self.readout = ProxyReadout(self.widths, classes) if config.proxy_readout else None
         draw = maxmin_proxies if config.proxies == "maxmin" else random_proxies
@@ -93,8 +96,9 @@ class FDHMFE(nn.Module):
     def forward(self, stages: list[Tensor]) -> Output:
         kept, kept_index, token_logits = self.selector(self.fusion(stages))
         deep = self.deep_norm(kept[-1].mean(1))  # (B, D)
-        plain = RAW_SCALE * self.kept_mean(stages, kept_index)  # (B, sum of C_l)
-        v = self.dropout(torch.cat([self.graph(kept), deep, plain], dim=1))
+        whole = RAW_SCALE * self.whole_norm(stages[-1].mean(1))  # (B, C_L)
+        parts = RAW_SCALE * self.kept_mean(stages, kept_index)  # (B, sum of C_l)
+        v = self.dropout(torch.cat([self.graph(kept), deep, whole, parts], dim=1))
         u = self.hash(v)  # (B, K)
         if self.readout is None:
             return Output(u, token_logits, kept_index)
