@@ -190,7 +190,8 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
         if by_index:
             # The narrow integers of `_distances` make NumPy's stable sort a radix sort.
             order = distances.argsort(axis=1, kind="stable")
-            ranks = np.nonzero(task.database_labels[order] == task.query_labels[rows, None])[1] + 1
+            found = task.database_labels[order] == task.query_labels[rows, None]
+            ranks = np.flatnonzero(found) % len(labels) + 1
         bucket = np.nonzero(hits)
         n, r = items[bucket], hits[bucket]
         before = items_until[bucket] - n, hits_until[bucket] - r
