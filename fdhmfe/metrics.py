@@ -178,10 +178,12 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
     by_label = task.database_labels.argsort(kind="stable")
     labels = task.database_labels[by_label]
     first, last = (np.searchsorted(labels, task.query_labels, side) for side in ("left", "right"))
-    # About 2**19 distances at once stay in a processor's cache, where counting is fastest.
-    for rows in blocks(len(task.query), max(1, 2**19 // max(len(labels), task.bits))):
-        distances = _distances(task.query[rows], task.database, task.bits)
-        items, relevant = _count(distances, task.bits), last[rows] - first[rows]
+    at_once = max(len(labels), task.bits)  # NumPy takes few, large steps; counting, small arrays
+    for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
+        parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
+        parts = [_distances(part, task.database, task.bits) for part in parts]
+        items = np.concatenate([_count(part, task.bits) for part in parts])
+        distances, relevant = np.concatenate(parts), last[rows] - first[rows]
         row, nth = _ragged(relevant)
         near = distances[row, by_label[first[rows][row] + nth]]
         hits = np.bincount(row * items.shape[1] + near, minlength=items.size).reshape(items.shape)
@@ -206,9 +208,10 @@ def _ragged(lengths: Array) -> tuple[Array, Array]:
 
 def _distances(a: Array, b: Array, bits: int) -> Array:
     """XOR and count the ones, a word at a time: faster than a matrix product, and always exact."""
-    total = np.zeros((len(a), len(b)), np.min_scalar_type(bits))
-    for a_word, b_word in zip(a.T, b.T, strict=True):
-        total += np.bitwise_count(a_word[:, None] ^ b_word)
+    counts = (np.bitwise_count(x[:, None] ^ y) for x, y in zip(a.T, b.T, strict=True))
+    total = next(counts).astype(np.min_scalar_type(bits), copy=False)
+    for count in counts:
+        total += count
     return total
 
 
@@ -230,8 +233,7 @@ def _count(distances: Array, bits: int) -> Array:
     counts = counts.reshape(size, *[base] * digits)
     items = np.empty((rows, base), counts.dtype)
     for digit, start in enumerate(starts, start=1):
-        others = tuple(axis for axis in range(1, digits + 1) if axis != digit)
-        items[start : start + size] = counts.sum(axis=others)
+        items[start : start + size] = np.einsum(counts, [*range(digits + 1)], [0, digit])
     return items
 
 
