@@ -24,6 +24,9 @@ class NumpyIndex(CodeIndex):
         return len(self.ids)
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        if not len(self):  # the usual case, and a copy of ten million codes takes its time
+            self.ids, self.words = ids, words
+            return
         new = only_new(self.ids, ids)
         self.ids = np.concatenate([self.ids, ids[new]])
         self.words = np.concatenate([self.words, words[new]])
