@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rows import write_rows
+from rows import load_average, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -30,6 +30,7 @@ from fdhmfe.search_scale import clustered_codes, recall  # noqa: E402
 
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 IDENTITY = Identity(48, "benchmark", "killed")
+SHARES = (0.2, 0.45, 0.8)  # how far each attempt comes before it is killed
 LOADER = """
 import sys
 import numpy as np
@@ -69,7 +70,10 @@ def memory_mb(pid):
 
 
 def encode_until(run, images, out, stop_at):
-    """Run the encoder, kill it once `stop_at` shards are there: (seconds, memory samples)."""
+    """Run the encoder, kill it once `stop_at` shards are there.
+
+    Returns seconds, samples of (shards there, memory in MB), and whether it was killed.
+    """
     command = [sys.executable, "-m", "fdhmfe.encode", str(run), str(images), str(out)]
     process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV, cwd=ROOT)
     started, samples = time.perf_counter(), []
@@ -79,7 +83,7 @@ def encode_until(run, images, out, stop_at):
         if done >= stop_at:
             process.send_signal(signal.SIGKILL)
         time.sleep(0.2)
-    return time.perf_counter() - started, samples
+    return time.perf_counter() - started, samples, process.returncode == -signal.SIGKILL
 
 
 def encoding(count, folder, run):
@@ -88,10 +92,9 @@ def encoding(count, folder, run):
     write_images(folder / "images", count)
     shards = -(-count // 512)
     whole, killed = folder / "whole", folder / "killed"
-    seconds, samples = encode_until(run, folder / "images", whole, stop_at=shards + 1)
-    for share in (0.2, 0.45, 0.8):
-        encode_until(run, folder / "images", killed, stop_at=int(share * shards))
-    encode_until(run, folder / "images", killed, stop_at=shards + 1)
+    seconds, samples, _ = encode_until(run, folder / "images", whole, stop_at=shards + 1)
+    stops = [*(int(share * shards) for share in SHARES), shards + 1]
+    kills = [encode_until(run, folder / "images", killed, stop_at=stop)[2] for stop in stops]
     parts = [sorted((out / "shards").glob("*.npz")) for out in (whole, killed)]
     same = [a.read_bytes() == b.read_bytes() for a, b in zip(*parts, strict=True)]
     early = [mb for done, mb in samples if 0 < done <= shards / 4]
@@ -100,7 +103,7 @@ def encoding(count, folder, run):
         "what": "encode",
         "count": sum(len(arrays["ids"]) for arrays in encode_job.read_shards(killed)),
         "wanted": count,
-        "kills": 3,
+        "kills": sum(kills),
         "identical": all(same),
         "per_second": round(count / seconds),
         "memory_mb_first_quarter": round(max(early)),
@@ -109,7 +112,10 @@ def encoding(count, folder, run):
 
 
 def load_until(uri, count, stop_at):
-    """Run the loader, kill it and its server once `stop_at` codes are acknowledged: seconds."""
+    """Run the loader, kill it and its server once `stop_at` codes are acknowledged.
+
+    Returns seconds, and whether it was killed.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", LOADER, uri, str(count)],
         **{"env": ENV, "stdout": subprocess.PIPE, "text": True, "start_new_session": True},
@@ -123,14 +129,13 @@ def load_until(uri, count, stop_at):
     if stop_at < count:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return seconds
+    return seconds, process.returncode == -signal.SIGKILL
 
 
 def engine(count, folder, _):
     uri = str(folder / "codes.db")
-    for share in (0.2, 0.45, 0.8):
-        load_until(uri, count, share * count)
-    resumed = load_until(uri, count, count)
+    kills = [load_until(uri, count, share * count)[1] for share in SHARES]
+    resumed, _ = load_until(uri, count, count)
     codes, queries = (clustered_codes(n, 48, seed=s) for n, s in ((count, 0), (100, 1)))
     index = search.build("milvus", IDENTITY, np.arange(0), codes[:0], uri=uri)
     exact = search.build("flat", IDENTITY, np.arange(count), codes).search(queries, 100)
@@ -141,7 +146,7 @@ def engine(count, folder, _):
         "what": "engine",
         "count": len(index),
         "wanted": count,
-        "kills": 3,
+        "kills": sum(kills),
         "identical": same and bool((hits.ids[sure] == exact.ids[sure]).all()),
         "per_second": round(count / resumed),  # most of them found to be there already
         "memory_mb_first_quarter": "",
@@ -164,7 +169,7 @@ def main():
     rows = []
     for job, count in jobs:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(job(count, Path(folder), options.run))
+            rows.append(job(count, Path(folder), options.run) | {"load_average": load_average()})
         print(rows[-1], flush=True)
     write_rows(options.out, rows)
 

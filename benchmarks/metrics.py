@@ -3,11 +3,12 @@
     python benchmarks/metrics.py --out results/benchmarks/metrics.csv
 
 Codes are random class centres with bits flipped at random; the database is sorted by class. Each
-evaluator runs in a process of its own, on `threads` threads. Times are medians over the repeats.
-What ranks the whole database (loops, FAISS) is timed on the first queries only, and its times are
-multiplied by `scaled_by`; `map` is over the timed queries. `times_ours` is the row's CPU time over
-that of fdhmfe.metrics with ties in expectation. `extra_memory_mb` is the peak of what one more,
-untimed call allocates by way of Python and NumPy (not scaled).
+call runs in a process of its own, on `threads` threads, after a call with ten queries; the
+evaluators take turns, and times are medians over the rounds. What ranks the whole database (loops,
+FAISS) is timed on the first queries only, and its times are multiplied by `scaled_by`; `map` is
+over the timed queries. `times_ours` is the row's CPU time over that of
+fdhmfe.metrics with ties in expectation. `extra_memory_mb` is the peak of what one more, untimed
+call allocates by way of Python and NumPy (not scaled).
 """
 
 import argparse
@@ -23,7 +24,7 @@ from statistics import median
 
 import faiss
 import numpy as np
-from rows import write_rows
+from rows import load_average, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -38,13 +39,14 @@ SIZES = {
     "nabirds": (24_633, 23_929, 555),
     "food101": (25_250, 75_750, 101),
 }
+RANKED = 500  # queries that loops and FAISS are timed on
 BITS, FLIP = 48, 0.1
 
 
 def literature_loop(query_codes, database_codes, query_labels, database_labels, ties):
     """CalcTopMap as public hashing code has it: per query, one-hot labels multiplied, one sort.
 
-    Its sort is made stable, so that the `map` of the others can be compared; `ties` is index.
+    That sort leaves tied items in any order, so its `map` is a little off the others'.
     """
     one_hot = np.eye(database_labels.max() + 1, dtype=np.float32)
     query_labels, database_labels = one_hot[query_labels], one_hot[database_labels]
@@ -53,13 +55,13 @@ def literature_loop(query_codes, database_codes, query_labels, database_labels, 
     for code, label in zip(query_codes, query_labels, strict=True):
         relevant = (np.dot(label, database_labels.T) > 0).astype(np.float32)
         distances = 0.5 * (database_codes.shape[1] - np.dot(code, database_codes.T))
-        ranks = np.flatnonzero(relevant[np.argsort(distances, kind="stable")]) + 1
+        ranks = np.flatnonzero(relevant[np.argsort(distances)]) + 1
         values.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
     return float(np.mean(values))
 
 
 def lean_loop(query_codes, database_codes, query_labels, database_labels, ties):
-    """The same loop, relevant items found by comparing labels: its work is the sort alone."""
+    """The loop with a stable sort, relevant items found by comparing labels: the sort alone."""
     query_codes, database_codes = query_codes.astype(np.float32), database_codes.astype(np.float32)
     values = []
     for code, label in zip(query_codes, query_labels, strict=True):
@@ -102,18 +104,30 @@ def peak_memory_mb(call):
     return tracemalloc.get_traced_memory()[1] / 2**20
 
 
-def measure(dataset, evaluator, ties, n_timed, repeats):
-    """One row of the table."""
-    n_query, n_database, n_class = SIZES[dataset]
+def measure(with_memory, dataset, evaluator, ties, n_timed):
+    """CPU and wall seconds of one call, its value, and the memory of another if asked for."""
     query, database, query_labels, database_labels = make_codes(*SIZES[dataset])
-    arrays = query[:n_timed], database, query_labels[:n_timed], database_labels
-    times = []
-    for _ in range(repeats):
-        cpu, wall = time.process_time(), time.perf_counter()
-        value = evaluator(*arrays, ties=ties)
-        times.append((time.process_time() - cpu, time.perf_counter() - wall))
-    cpu_s, wall_s = (median(column) for column in zip(*times, strict=True))
-    scale = n_query / len(arrays[0])
+    warm, arrays = ((query[:n], database, query_labels[:n], database_labels) for n in (10, n_timed))
+    evaluator(*warm, ties=ties)
+    cpu, wall = time.process_time(), time.perf_counter()
+    value = evaluator(*arrays, ties=ties)
+    times = time.process_time() - cpu, time.perf_counter() - wall
+    memory = peak_memory_mb(partial(evaluator, *arrays, ties=ties)) if with_memory else 0
+    return *times, value, memory
+
+
+def in_own_process(threads, *job):
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
+    # spawn: a forked process would keep this one's threads
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, *job).result()
+
+
+def row_of(dataset, threads, evaluator, ties, n_timed, calls):
+    """One row of the table, from the calls of one evaluator."""
+    n_query, n_database, n_class = SIZES[dataset]
+    cpu_s, wall_s, value, _ = (median(column) for column in zip(*calls, strict=True))
+    scale = n_query / n_timed
     return {
         "dataset": dataset,
         "bits": BITS,
@@ -123,15 +137,29 @@ def measure(dataset, evaluator, ties, n_timed, repeats):
         "n_class": n_class,
         "evaluator": evaluator.__name__,
         "ties": ties,
-        "threads": int(os.environ["OMP_NUM_THREADS"]),
-        "repeats": repeats,
-        "queries_timed": len(arrays[0]),
+        "threads": threads,
+        "repeats": len(calls),
+        "queries_timed": n_timed,
         "scaled_by": round(scale, 3),
         "cpu_s": round(cpu_s * scale, 3),
         "wall_s": round(wall_s * scale, 3),
-        "extra_memory_mb": round(peak_memory_mb(partial(evaluator, *arrays, ties=ties)), 1),
+        "extra_memory_mb": round(calls[0][-1], 1),
         "map": round(value, 6),
     }
+
+
+def plan(dataset):
+    """(threads, evaluator, ties, queries) of each row; the first is what the others are set to."""
+    n_query = SIZES[dataset][0]
+    jobs = [(1, fdhmfe_metrics, ties, n_query) for ties in ("expected", "index", "best", "worst")]
+    # The second "index" row has the loops' queries: all these `map` values must be equal.
+    evaluators = (fdhmfe_metrics, faiss_ranked, lean_loop)
+    jobs += [(1, evaluator, "index", RANKED) for evaluator in evaluators]
+    jobs += [(1, literature_loop, "any", RANKED)]
+    # On one thread CPU seconds count work; on two, as it runs unless told otherwise, waiting too.
+    # The smallest data set is enough to show it: the loop's threads mostly wait for each other.
+    waiting = [(2, *jobs[0][1:]), (2, *jobs[-1][1:])] if dataset == "cub" else []
+    return [*jobs, *waiting]
 
 
 def main():
@@ -140,30 +168,25 @@ def main():
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/metrics.csv")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--sample", type=int, default=500, help="queries that loops and FAISS are timed on"
-    )
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-
-    jobs = [(fdhmfe_metrics, ties, None) for ties in ("expected", "index", "best", "worst")]
-    # The second "index" row has the loops' queries: all these `map` values must be equal.
-    evaluators = (fdhmfe_metrics, faiss_ranked, lean_loop, literature_loop)
-    jobs += [(evaluator, "index", options.sample) for evaluator in evaluators]
-    # On one thread CPU seconds count work; on two, as it runs unless told otherwise, waiting too.
-    plan = [(1, *job) for job in jobs] + [(2, *jobs[0]), (2, *jobs[-1])]
     rows = []
     for dataset in options.sizes:
-        for threads, *job in plan:
-            os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
-            # spawn: a forked process would keep this one's threads
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                rows.append(process.submit(measure, dataset, *job, options.repeats).result())
-            print(*rows[-1].values(), flush=True)
-        own = rows[-len(plan) :]
+        jobs = plan(dataset)
+        rounds = [
+            [in_own_process(threads, turn == 0, dataset, *job) for threads, *job in jobs]
+            for turn in range(options.repeats)
+        ]
+        own = [
+            row_of(dataset, *job, calls)
+            for job, calls in zip(jobs, zip(*rounds, strict=True), strict=True)
+        ]
         for row in own:
             row["times_ours"] = round(row["cpu_s"] / own[0]["cpu_s"], 1)
-    write_rows(options.out, rows)
+            row["load_average"] = load_average()
+            print(*row.values(), flush=True)
+        rows += own
+        write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

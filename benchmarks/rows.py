@@ -1,6 +1,12 @@
 """What a benchmark measured, as a table."""
 
 import csv
+import os
+
+
+def load_average():
+    """Processes that want a core now, averaged over the last minute: what else the machine does."""
+    return round(os.getloadavg()[0], 1)
 
 
 def write_rows(path, rows):

@@ -3,12 +3,13 @@
     python benchmarks/search.py --out results/benchmarks/search.csv
 
 Codes: 1,000 random class centres with a tenth of the bits flipped. Each back end runs in a process
-of its own, on one thread. `faiss` is IndexBinaryFlat called directly, with nothing of ours between;
+of its own, on one thread; `faiss`, IndexBinaryFlat called directly with nothing of ours between,
+and `flat` share one and answer in turns, so that whatever else the machine does meets both.
 `multihash` is FAISS's IndexBinaryMultiHash, which the kit leaves out: the row says why. Recall is
 against the exact answer, ties aside. `index_mb` is what is saved, `peak_mb` the process's peak
-memory, which holds the unpacked codes too. Times are the least of the repeats; those of building,
-saving and loading are single; `cpu_ms` of milvus is the client's alone. Without the extra `engine`,
-the rows of milvus are left out.
+memory, which holds the unpacked codes too. Times per query are medians over the repeats of all
+queries at once (`single_ms`: of one); those of building, saving and loading are single; `cpu_ms` of
+milvus is the client's alone. Without the extra `engine`, the rows of milvus are left out.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from rows import write_rows
+from rows import load_average, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
@@ -31,12 +32,13 @@ from fdhmfe import search  # noqa: E402
 from fdhmfe.codes import Identity, pack  # noqa: E402
 from fdhmfe.search_exact import as_bytes  # noqa: E402
 from fdhmfe.search_index import Hits  # noqa: E402
-from fdhmfe.search_scale import Timing, clustered_codes, recall, time_search  # noqa: E402
+from fdhmfe.search_scale import clustered_codes, recall, time_search  # noqa: E402
 
 EFFORTS = {"ivf": (1, 8, 32), "hnsw": (64, 128, 256)}
 # HNSW's graph of 10^7 codes takes longer to build than the rest together.
 LARGEST = {"hnsw": 10**6, "multihash": 10**6, "milvus": 10**6}
-KINDS = ("faiss", "flat", "ivf", "hnsw", "multihash", "milvus")
+KINDS = ("flat", "ivf", "hnsw", "multihash", "milvus")
+DIRECT = ("faiss", "multihash")  # called without the kit
 
 
 class Direct:
@@ -59,7 +61,7 @@ class Direct:
     def save(self, folder):
         import faiss
 
-        folder.mkdir()
+        folder.mkdir(parents=True)
         faiss.write_index_binary(self.faiss, str(folder / "faiss.index"))
 
 
@@ -75,16 +77,14 @@ def load_direct(folder, _):
     return faiss.read_index_binary(str(folder / "faiss.index"))
 
 
-def measure(kind, count, options, folder):
-    """Rows of one back end at one size: one per effort."""
-    bits, direct = options.bits, kind in ("faiss", "multihash")
-    identity = Identity(bits, "benchmark", f"clustered-{count}")
-    queries = clustered_codes(options.queries, bits, seed=1)
-    codes = clustered_codes(count, bits, seed=0)
+def prepare(kind, codes, options, folder):
+    """Build, save and load one back end: the loaded index, and what that took."""
+    count = len(codes)
+    identity = Identity(options.bits, "benchmark", f"clustered-{count}")
 
     def build():
-        if direct:
-            return Direct(kind, codes, bits)
+        if kind in DIRECT:
+            return Direct(kind, codes, options.bits)
         uri = str(folder / "codes.db") if kind == "milvus" else ""
         return search.build(kind, identity, np.arange(count), codes, uri=uri)
 
@@ -93,42 +93,59 @@ def measure(kind, count, options, folder):
     if kind == "milvus":
         index.close()
     saved = [p for p in folder.rglob("*") if p.is_file()]
-    size = sum(path.stat().st_size for path in saved)
-    loaded, load_s = timed(load_direct if direct else search.load, folder / kind, identity)
-    if not direct:
+    loaded, load_s = timed(load_direct if kind in DIRECT else search.load, folder / kind, identity)
+    if kind in DIRECT:
+        index.faiss = loaded
+    else:
         index = loaded
-    truth = np.load(options.truth / f"{count}.npy") if kind != "faiss" else None
+    times = {"build_s": build_s, "save_s": save_s, "load_s": load_s}
+    return index, times, round(sum(path.stat().st_size for path in saved) / 1e6, 1)
+
+
+def measure(kinds, count, options, folder):
+    """Rows of back ends that share a process, at one size: one per kind and effort."""
+    queries = clustered_codes(options.queries, options.bits, seed=1)
+    codes = clustered_codes(count, options.bits, seed=0)
+    prepared = {kind: prepare(kind, codes, options, folder / kind) for kind in kinds}
+    del codes
     rows = []
-    for effort in EFFORTS.get(kind, ("",)):
-        if effort:
-            index.effort = effort
-        hits = index.search(queries, options.k)
-        if truth is None:
-            truth = hits.distances
-            np.save(options.truth / f"{count}.npy", truth)
-        timing = time_search(index, queries, options.k, options.repeats)
-        single = [time_search(index, queries[[i]], options.k, 1).wall_ms for i in range(20)]
-        facts = {"kind": kind, "n": count, "bits": bits, "k": options.k, "effort": effort}
-        times = {"build_s": build_s, "save_s": save_s, "load_s": load_s}
-        rows.append(
-            facts
-            | times
-            | scores(hits, truth, timing, single, options)
-            | {
-                "index_mb": round(size / 1e6, 1),
-                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
-            }
-        )
-    return rows
+    for effort in EFFORTS.get(kinds[0], ("",)):
+        for index, *_ in prepared.values():
+            if effort:
+                index.effort = effort
+        found = {kind: index.search(queries, options.k) for kind, (index, *_) in prepared.items()}
+        turns = [
+            {kind: once(index, queries, options.k) for kind, (index, *_) in prepared.items()}
+            for _ in range(options.repeats)
+        ]
+        for kind, (_, times, size) in prepared.items():
+            facts = {"kind": kind, "n": count, "bits": options.bits, "k": options.k}
+            scores = answers(
+                found[kind], [turn[kind] for turn in turns], options.truth / f"{count}"
+            )
+            rows.append({**facts, "effort": effort, **times, **scores, "index_mb": size})
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    return [{**row, "peak_mb": peak, "load_average": load_average()} for row in rows]
 
 
-def scores(hits, truth, timing: Timing, single, options):
+def once(index, queries, k):
+    """Wall and CPU time per query of all queries at once, and the time of one alone."""
+    single = [time_search(index, queries[[i]], k, 1).wall_ms for i in range(20)]
+    return *time_search(index, queries, k, 1), float(np.median(single))
+
+
+def answers(hits, times, truth):
+    """Medians of the times, and recall against the distances that the first exact search left."""
+    if not truth.with_suffix(".npy").exists():
+        np.save(truth, hits.distances)
+    exact = Hits(hits.ids, np.load(truth.with_suffix(".npy")))
+    wall, cpu, single = (float(np.median(column)) for column in zip(*times, strict=True))
     return {
-        "queries": options.queries,
-        "wall_ms": round(timing.wall_ms, 4),
-        "cpu_ms": round(timing.cpu_ms, 4),
-        "single_ms": round(float(np.median(single)), 3),
-        "recall": round(recall(hits, Hits(hits.ids, truth)), 4),
+        "queries": len(hits.ids),
+        "wall_ms": round(wall, 4),
+        "cpu_ms": round(cpu, 4),
+        "single_ms": round(single, 3),
+        "recall": round(recall(hits, exact), 4),
     }
 
 
@@ -142,29 +159,30 @@ def main():
     parser.add_argument("--bits", type=int, default=48)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    kinds = [kind for kind in options.kinds if kind != "milvus" or search.engine_installed()]
-    kinds = ["faiss", *(kind for kind in kinds if kind != "faiss")]  # it makes the truth
+    wanted = [kind for kind in options.kinds if kind != "milvus" or search.engine_installed()]
+    jobs = [("faiss", "flat"), *((kind,) for kind in wanted if kind != "flat")]  # the truth first
 
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes below
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         options.truth = Path(folder)
         for count in options.sizes:
-            for kind in [kind for kind in kinds if count <= LARGEST.get(kind, count)]:
-                rows += in_own_process(kind, count, options)
-                print(*rows[-1].values(), flush=True)
+            for kinds in [kinds for kinds in jobs if count <= LARGEST.get(kinds[0], count)]:
+                rows += in_own_process(kinds, count, options)
+                for row in rows[-len(kinds) :]:
+                    print(*row.values(), flush=True)
                 write_rows(options.out, rows)
 
 
-def in_own_process(kind, count, options):
+def in_own_process(kinds, count, options):
     # spawn: a forked process would keep this one's threads
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
     ):
-        return process.submit(measure, kind, count, options, Path(folder)).result()
+        return process.submit(measure, kinds, count, options, Path(folder)).result()
 
 
 if __name__ == "__main__":

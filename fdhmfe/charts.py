@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fdhmfe.metrics import precision_at_k, precision_recall_curve
+from fdhmfe.metrics import evaluate
 
 BLUE = "#0072B2"
 # One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
@@ -134,8 +134,10 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     left, right = figure.subplots(1, 2)
     for method, arrays in codes.items():
         cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
-        left.plot(cutoffs, [100 * precision_at_k(*arrays, k=k) for k in cutoffs], **style(method))
-        _, precision, recall = precision_recall_curve(*arrays)
+        scores = evaluate(*arrays, cuts=cutoffs)
+        hits = [scores.hits["expected", k].mean() / k for k in cutoffs]
+        left.plot(cutoffs, 100 * np.array(hits), **style(method))
+        _, precision, recall = scores.curve
         found = recall > 0
         right.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
     left.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))

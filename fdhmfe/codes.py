@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 WORD = 64
 ROWS = 2**18  # packed at once: the checks need a few bytes per bit
@@ -21,17 +22,18 @@ class Identity(NamedTuple):
     data: str  # content hash of the images they stand for
 
 
-def pack(codes: np.ndarray, bits: int | None = None) -> np.ndarray:
+def pack(codes: ArrayLike, bits: int | None = None, *, name: str = "codes") -> np.ndarray:
     """Codes (N, K) of -1/+1 -> (N, W) uint64, W = ceil(K / 64).
 
-    Raises ValueError for another shape, another length than `bits`, or, naming the first of them,
-    values other than -1 and +1.
+    Raises ValueError, calling them `name`, for another shape, another length than `bits`, or,
+    naming the first of them, values other than -1 and +1.
     """
-    codes = np.asarray(codes)
-    if codes.ndim != 2 or codes.shape[1] == 0:
-        raise ValueError(f"codes must be (rows, bits), not {codes.shape}")
+    codes = to_numpy(codes, name)
+    if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype.kind not in "iuf":
+        found = f"{codes.dtype} {codes.shape}"
+        raise ValueError(f"{name} must be numbers (rows, bits) and not empty; it is {found}")
     if bits is not None and codes.shape[1] != bits:
-        raise ValueError(f"codes of {codes.shape[1]} bits do not fit an index of {bits} bits")
+        raise ValueError(f"{name} of {codes.shape[1]} bits do not fit an index of {bits} bits")
     packed = np.empty((len(codes), -(-codes.shape[1] // WORD)), np.uint64)
     for rows in blocks(len(codes), ROWS):
         ones = codes[rows] == 1
@@ -39,10 +41,20 @@ def pack(codes: np.ndarray, bits: int | None = None) -> np.ndarray:
         if wrong.any():
             row, bit = np.unravel_index(wrong.argmax(), wrong.shape)
             value, row = codes[rows][row, bit], row + rows.start
-            raise ValueError(f"codes[{row}, {bit}] is {value}; codes must be -1 or +1")
+            raise ValueError(f"{name}[{row}, {bit}] is {value}; codes must be -1 or +1")
         padded = np.packbits(np.pad(ones, ((0, 0), (0, -ones.shape[1] % WORD))), axis=1)
-        packed[rows] = padded.view(np.uint64)
+        packed[rows] = np.ascontiguousarray(padded).view(np.uint64)
     return packed
+
+
+def to_numpy(values: ArrayLike, name: str) -> np.ndarray:
+    """An array, nested list or torch tensor on any device as an array; ValueError if it is none."""
+    if hasattr(values, "detach"):  # a torch tensor; NumPy lacks some of its floating types
+        values = (values.double() if values.is_floating_point() else values).detach().cpu()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not an array: {error}") from error
 
 
 def unpack(packed: np.ndarray, bits: int) -> np.ndarray:

@@ -168,7 +168,7 @@ BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
     *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
     *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
-    *("codes", "search", "encode", "trained", "gallery", "album", "explorer"),
+    *("search", "encode", "trained", "gallery", "album", "explorer"),
 )
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -11,15 +11,64 @@ An item is relevant when its label is the query's. Codes are (rows, bits) of -1 
 integers: NumPy arrays, nested lists or torch tensors on any device, which are never modified.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fdhmfe.codes import blocks, pack, to_numpy
+
 Array = np.ndarray
 Ties = Literal["expected", "index", "best", "worst"]
+
+
+class Scores(NamedTuple):
+    """Scores of each query, by (ties, k), and the curve over all of them."""
+
+    average_precision: dict[tuple[Ties, int | None], Array]  # AP@k, float64 (Q,)
+    hits: dict[tuple[Ties, int | None], Array]  # relevant items in ranks 1..k, float64 (Q,)
+    curve: tuple[Array, Array, Array]  # radius, precision, recall: `precision_recall_curve`
+
+
+def evaluate(
+    query_codes: ArrayLike,
+    database_codes: ArrayLike,
+    query_labels: ArrayLike,
+    database_labels: ArrayLike,
+    *,
+    cuts: Sequence[int | None] = (None,),
+    ties: Sequence[Ties] = ("expected",),
+) -> Scores:
+    """All scores from one pass over the distances: codes (Q, K) and (N, K), labels (Q,) and (N,).
+
+    AP@k = 1/min(k, m) * sum over ranks i <= k of rel_i * (relevant items in ranks 1..i) / i, with m
+    the query's relevant items in the database; 0 where m = 0. k=None, or above N, ranks them all.
+
+    Raises ValueError, naming the argument and the first offending index, for codes other than
+    -1/+1 (NaN, sign(0) = 0), shapes or lengths that do not fit, empty codes, labels that are not
+    1-D integers, a k that is not an integer >= 1, unknown `ties`. Source of "expected": McSherry
+    and Najork, "Computing information retrieval performance measures ... tied scores", ECIR 2008.
+    """
+    _check_wanted(cuts, ties)
+    task = _check((query_codes, database_codes), (query_labels, database_labels))
+    queries, items = len(task.query), len(task.database)
+    ap, hits = ({(rule, k): np.zeros(queries) for rule in ties for k in cuts} for _ in range(2))
+    curve = np.zeros((2, task.bits + 1))
+    # Harmonic numbers 0..N, in extended precision: their differences get multiplied by ranks.
+    harmonic = np.append(0, (1 / np.arange(1, items + 1, dtype=np.longdouble)).cumsum())
+    for block in _blocks(task, "index" in ties):
+        for rule, k in ap:
+            cut = items if k is None else min(k, items)
+            sums = _by_index(block, cut) if rule == "index" else _tied(block, cut, rule, harmonic)
+            ap[rule, k][block.rows] = sums[0] / np.maximum(np.minimum(cut, block.relevant), 1)
+            hits[rule, k][block.rows] = sums[1]
+        inside = block.hits_until
+        curve[0] += (inside / np.maximum(block.items_until, 1)).sum(axis=0)
+        curve[1] += (inside / np.maximum(block.relevant, 1)[:, None]).sum(axis=0)
+    return Scores(ap, hits, (np.arange(task.bits + 1), *curve / queries))
 
 
 def mean_average_precision(
@@ -31,7 +80,7 @@ def mean_average_precision(
     k: int | None = None,
     ties: Ties = "expected",
 ) -> float:
-    """Mean over the queries of `average_precision`: same arguments, same errors.
+    """Mean over the queries of AP@k. Definition and errors: `evaluate`.
 
     >>> query, database = [[1, 1]], [[1, -1], [-1, 1]]  # both items at distance 1
     >>> mean_average_precision(query, database, [7], [3, 7])  # item 1 comes first or second
@@ -39,8 +88,8 @@ def mean_average_precision(
     >>> mean_average_precision(query, database, [5], [3, 7])  # no relevant item: 0, and it counts
     0.0
     """
-    task = _check((query_codes, database_codes), (query_labels, database_labels), k, ties)
-    return float(_score(task)[0].mean())
+    codes = query_codes, database_codes
+    return float(average_precision(*codes, query_labels, database_labels, k=k, ties=ties).mean())
 
 
 def average_precision(
@@ -52,18 +101,9 @@ def average_precision(
     k: int | None = None,
     ties: Ties = "expected",
 ) -> Array:
-    """AP@k of each query: codes (Q, K) and (N, K), labels (Q,) and (N,) -> float64 (Q,).
-
-    AP@k = 1/min(k, m) * sum over ranks i <= k of rel_i * (relevant items in ranks 1..i) / i, with m
-    the query's relevant items in the database; 0 where m = 0. k=None, or above N, ranks them all.
-
-    Raises ValueError, naming the argument and the first offending index, for codes other than
-    -1/+1 (NaN, sign(0) = 0), shapes or lengths that do not fit, empty codes, labels that are not
-    1-D integers, a k that is not an integer >= 1, unknown `ties`. Source of "expected": McSherry
-    and Najork, "Computing information retrieval performance measures ... tied scores", ECIR 2008.
-    """
-    task = _check((query_codes, database_codes), (query_labels, database_labels), k, ties)
-    return _score(task)[0]
+    """AP@k of each query, float64 (Q,). Definition and errors: `evaluate`."""
+    arrays = query_codes, database_codes, query_labels, database_labels
+    return evaluate(*arrays, cuts=(k,), ties=(ties,)).average_precision[ties, k]
 
 
 def precision_at_k(
@@ -77,12 +117,14 @@ def precision_at_k(
 ) -> float:
     """Mean over the queries of (relevant items in ranks 1..k) / k.
 
-    Arguments and errors as in `average_precision`, and a ValueError for k above the database size.
+    Errors as in `evaluate`, and a ValueError for k above the database size.
     """
-    task = _check((query_codes, database_codes), (query_labels, database_labels), k, ties)
-    if k is None or k > task.k:
-        raise ValueError(f"k is {k}; it must be from 1 to the {task.k} items of database_codes")
-    return float(_score(task)[1].mean() / k)
+    arrays = query_codes, database_codes, query_labels, database_labels
+    hits = evaluate(*arrays, cuts=(k,), ties=(ties,)).hits[ties, k]
+    if k is None or k > len(database_labels):
+        most = len(database_labels)
+        raise ValueError(f"k is {k}; it must be from 1 to the {most} items of database_codes")
+    return float(hits.mean() / k)
 
 
 def precision_recall_curve(
@@ -95,16 +137,10 @@ def precision_recall_curve(
 
     Precision = relevant items in the ball / items in it, 0 for an empty ball (a failed look-up);
     recall = relevant items in the ball / m, 0 where m = 0. Macro averages: per query, then over all
-    queries. A ball takes tied items together, so ties play no part. Errors: `average_precision`.
+    queries. A ball takes tied items together, so ties play no part. Errors: `evaluate`.
     """
-    task = _check((query_codes, database_codes), (query_labels, database_labels))
-    precision, recall = np.zeros(task.bits + 1), np.zeros(task.bits + 1)
-    for _, distances, relevant in _blocks(task):
-        items = _count(distances, task.bits).cumsum(axis=1)
-        hits = _count(distances[:, relevant], task.bits).cumsum(axis=1)
-        precision += (hits / np.maximum(items, 1)).sum(axis=0)
-        recall += (hits / relevant.sum()).sum(axis=0)
-    return np.arange(task.bits + 1), precision / len(task.query), recall / len(task.query)
+    arrays = query_codes, database_codes, query_labels, database_labels
+    return evaluate(*arrays, cuts=()).curve
 
 
 def hamming_distance(a: ArrayLike, b: ArrayLike) -> Array:
@@ -112,139 +148,162 @@ def hamming_distance(a: ArrayLike, b: ArrayLike) -> Array:
     return _distances(*_check_codes(a=a, b=b)).astype(np.int64)
 
 
-class _Task(NamedTuple):  # the checked arguments: packed codes, k at most the database size
-    query: Array
-    database: Array
+class _Task(NamedTuple):  # the checked arguments, codes packed
+    query: Array  # (Q, W)
+    database: Array  # (N, W)
     bits: int
     query_labels: Array
     database_labels: Array
-    k: int
-    ties: Ties
+
+
+class _Block(NamedTuple):
+    """What one pass leaves of B queries: counts, by distance, of items and of relevant items."""
+
+    rows: slice  # which queries
+    relevant: Array  # (B,) relevant items in the database
+    items_until: Array  # (B, K + 1) items within each distance
+    hits_until: Array  # (B, K + 1) relevant items within it
+    ranks: Array | None  # with ties by index, of the relevant items, query by query
+
+    # Buckets of tied items, of those with relevant ones among them: (M,) each
+    row: Array  # the query
+    n: Array  # items
+    r: Array  # relevant items
+    n_before: Array  # nearer items
+    r_before: Array  # nearer relevant items
+
+
+def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
+    """One pass over all distances, some queries at a time."""
+    by_label = task.database_labels.argsort(kind="stable")
+    labels = task.database_labels[by_label]
+    first, last = (np.searchsorted(labels, task.query_labels, side) for side in ("left", "right"))
+    at_once = max(len(labels), task.bits)  # NumPy takes few, large steps; counting, small arrays
+    for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
+        parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
+        parts = [_distances(part, task.database, task.bits) for part in parts]
+        items = np.concatenate([_count(part, task.bits) for part in parts])
+        distances, relevant = np.concatenate(parts), last[rows] - first[rows]
+        row, nth = _ragged(relevant)
+        near = distances[row, by_label[first[rows][row] + nth]]
+        hits = np.bincount(row * items.shape[1] + near, minlength=items.size).reshape(items.shape)
+        items_until, hits_until = items.cumsum(axis=1), hits.cumsum(axis=1)
+        ranks = None
+        if by_index:
+            # The narrow integers of `_distances` make NumPy's stable sort a radix sort.
+            order = distances.argsort(axis=1, kind="stable")
+            found = task.database_labels[order] == task.query_labels[rows, None]
+            ranks = np.flatnonzero(found) % len(labels) + 1
+        bucket = np.nonzero(hits)
+        n, r = items[bucket], hits[bucket]
+        before = items_until[bucket] - n, hits_until[bucket] - r
+        yield _Block(rows, relevant, items_until, hits_until, ranks, bucket[0], n, r, *before)
+
+
+def _ragged(lengths: Array) -> tuple[Array, Array]:
+    """Rows of given lengths, end to end: each element's row, and its place in it from 0."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - (lengths.cumsum() - lengths)[row]
 
 
 def _distances(a: Array, b: Array, bits: int) -> Array:
     """XOR and count the ones, a word at a time: faster than a matrix product, and always exact."""
-    total = np.zeros((len(a), len(b)), np.min_scalar_type(bits))
-    for a_word, b_word in zip(a.T, b.T, strict=True):
-        total += np.bitwise_count(a_word[:, None] ^ b_word)
+    counts = (np.bitwise_count(x[:, None] ^ y) for x, y in zip(a.T, b.T, strict=True))
+    total = next(counts).astype(np.min_scalar_type(bits), copy=False)
+    for count in counts:
+        total += count
     return total
 
 
-def _blocks(task: _Task) -> Iterator[tuple[Array, Array, Array]]:
-    """Queries of one label at a time: their indices (B,), distances (B, N), relevant items (N,)."""
-    # About 2**18 distances at once stay in a processor's cache, where counting is fastest.
-    rows_at_once = max(1, 2**18 // max(len(task.database), task.bits))
-    for label in np.unique(task.query_labels):
-        relevant = task.database_labels == label
-        if not relevant.any():
-            continue  # every score of these queries is 0
-        queries = np.flatnonzero(task.query_labels == label)
-        for block in np.split(queries, range(rows_at_once, len(queries), rows_at_once)):
-            yield block, _distances(task.query[block], task.database, task.bits), relevant
-
-
-def _score(task: _Task) -> Array:
-    """AP@k and the relevant items in the first k, of each query: (2, Q)."""
-    scores = np.zeros((2, len(task.query)))
-    # Harmonic numbers 0..N, in extended precision: their differences get multiplied by ranks.
-    ranks = np.arange(1, len(task.database) + 1, dtype=np.longdouble)
-    harmonic = np.append(0, (1 / ranks).cumsum())
-    for block, distances, relevant in _blocks(task):
-        if task.ties == "expected":
-            scores[:, block] = _expected(distances, relevant, task, harmonic)
-        else:
-            scores[:, block] = _ranked(distances, relevant, task)
-        scores[0, block] /= min(task.k, relevant.sum())
-    return scores
-
-
 def _count(distances: Array, bits: int) -> Array:
-    """Items at each distance: (B, N) -> (B, bits + 1), by one bincount over all the rows."""
-    rows, bins = len(distances), bits + 1
-    flat = distances + np.arange(rows)[:, None] * bins
-    return np.bincount(flat.ravel(), minlength=rows * bins).reshape(rows, bins)
+    """Items at each distance: (B, N) -> (B, bits + 1).
 
-
-def _expected(distances: Array, relevant: Array, task: _Task, harmonic: Array) -> tuple:
-    """Means over all orders of the tied items, of the sum in AP@k and of the hits in the first k.
-
-    Take n tied items, r relevant, after N nearer items, R relevant. The i-th of them is relevant
-    with probability r/n; then each of the i - 1 before it is, with p = (r-1)/(n-1). So rank N + i
-    adds r/n * (R + 1 + (i-1) p) / (N + i). With i - 1 = (N + i) - (N + 1), the sum over the t ranks
-    inside the cut is r/n * [p t + (R + 1 - p (N + 1)) (H_{N+t} - H_N)], H the harmonic numbers.
+    Counting costs most, so one count serves several queries: their distances to an item are the
+    digits of one number, in base bits + 1, as many as keep these numbers fewer than the items. The
+    counts of one digit are the sums over the others.
     """
-    n, r = _count(distances, task.bits), _count(distances[:, relevant], task.bits)
-    n_before, r_before = n.cumsum(axis=1) - n, r.cumsum(axis=1) - r
-    t = np.clip(task.k - n_before, 0, n)
-    p = (r - 1) / np.maximum(n - 1, 1)
-    span = (harmonic[n_before + t] - harmonic[n_before]).astype(np.float64)
-    share = r / np.maximum(n, 1)
-    precision = share * (p * t + (r_before + 1 - p * (n_before + 1)) * span)
-    return precision.sum(axis=1), (share * t).sum(axis=1)
+    (rows, n), base = distances.shape, bits + 1
+    digits = max(1, min(rows, int(math.log(n, base))))
+    size = -(-rows // digits)
+    starts = [min(digit * size, rows - size) for digit in range(digits)]  # the last may overlap
+    numbers = np.arange(size, dtype=np.min_scalar_type(size * base**digits))[:, None]
+    for start in starts:
+        numbers = numbers * base + distances[start : start + size]
+    counts = np.bincount(numbers.ravel(), minlength=size * base**digits)
+    counts = counts.reshape(size, *[base] * digits)
+    items = np.empty((rows, base), counts.dtype)
+    for digit, start in enumerate(starts, start=1):
+        items[start : start + size] = np.einsum(counts, [*range(digits + 1)], [0, digit])
+    return items
 
 
-def _ranked(distances: Array, relevant: Array, task: _Task) -> tuple:
-    """The sum in AP@k and the hits in the first k, from the ranks of the relevant items."""
-    hits = np.arange(1, relevant.sum() + 1)
-    if task.ties == "index":
-        # The narrow integers of `_distances` make NumPy's stable sort a radix sort, linear in N.
-        order = distances.argsort(axis=1, kind="stable")
-        ranks = np.nonzero(relevant[order])[1].reshape(-1, len(hits)) + 1
+def _tied(block: _Block, k: int, ties: Ties, harmonic: Array) -> tuple[Array, Array]:
+    """The sum in AP@k and the hits in the first k, each (B,), from the counts alone.
+
+    Take n tied items, r relevant, after N nearer items, R relevant. With the relevant ones first
+    (`best`), the rank s + i, s = N, is the (R + i)-th hit, for i = 1..r; with them last (`worst`),
+    the same from s = N + n - r. `expected`: of i = 1..n, s = N, each is relevant with probability
+    w = r/n, and then each of the i - 1 before it is, with p = (r-1)/(n-1).
+
+    So rank s + i adds w (R + 1 + (i - 1) p) / (s + i), where w = p = 1 for `best` and `worst`. With
+    i - 1 = (s + i) - (s + 1), the sum over the t ranks inside the cut is
+    w [p t + (R + 1 - p (s + 1)) (H_{s+t} - H_s)], H the harmonic numbers.
+    """
+    n, r, s = block.n, block.r, block.n_before
+    if ties == "expected":
+        w, p, length = r / n, (r - 1) / np.maximum(n - 1, 1), n
     else:
-        nearest = np.sort(distances[:, relevant], axis=1)
-        others = _count(distances, task.bits) - _count(distances[:, relevant], task.bits)
-        ahead = others.cumsum(axis=1) - (others if task.ties == "best" else 0)
-        ranks = np.take_along_axis(ahead, nearest, axis=1) + hits
-    inside = ranks <= task.k
-    return (hits / ranks * inside).sum(axis=1), inside.sum(axis=1)
+        w, p, length = 1.0, 1.0, r
+        s = s if ties == "best" else s + n - r
+    t = np.clip(k - s, 0, length)
+    span = (harmonic[s + t] - harmonic[s]).astype(np.float64)
+    precision = w * (p * t + (block.r_before + 1 - p * (s + 1)) * span)
+    sums = (np.bincount(block.row, each, len(block.relevant)) for each in (precision, w * t))
+    return tuple(sums)
 
 
-def _to_numpy(values: ArrayLike, name: str) -> Array:
-    if hasattr(values, "detach"):  # a torch tensor; NumPy lacks some of its floating types
-        values = (values.double() if values.is_floating_point() else values).detach().cpu()
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array: {error}") from error
-
-
-def _pack(values: ArrayLike, name: str) -> tuple[Array, int]:
-    """Checked codes as 64-bit words, zeros at the end: (rows, bits) -> (rows, words), and bits."""
-    codes = _to_numpy(values, name)
-    if codes.ndim != 2 or codes.size == 0 or codes.dtype.kind not in "iuf":
-        found = f"{codes.dtype} {codes.shape}"
-        raise ValueError(f"{name} must be numbers (rows, bits) and not empty; it is {found}")
-    wrong = (codes != 1) & (codes != -1)
-    if wrong.any():
-        row, bit = np.unravel_index(wrong.argmax(), wrong.shape)
-        raise ValueError(f"{name}[{row}, {bit}] is {codes[row, bit]}; codes must be -1 or +1")
-    packed = np.packbits(np.pad(codes > 0, ((0, 0), (0, -codes.shape[1] % 64))), axis=1)
-    return np.ascontiguousarray(packed).view(np.uint64), codes.shape[1]
+def _by_index(block: _Block, k: int) -> tuple[Array, Array]:
+    """The sum in AP@k and the hits in the first k, each (B,), from the ranks."""
+    row, nth = _ragged(block.relevant)
+    inside = block.ranks <= k
+    precision = (nth + 1) / block.ranks * inside
+    return tuple(np.bincount(row, each, len(block.relevant)) for each in (precision, inside))
 
 
 def _check_codes(**pair: ArrayLike) -> tuple[Array, Array, int]:
     """Two code arrays, passed by the names that errors should show, packed; and their bits."""
-    (a_words, a_bits), (b_words, b_bits) = (_pack(values, name) for name, values in pair.items())
+    arrays = {name: to_numpy(values, name) for name, values in pair.items()}
+    a, b = (pack(codes, name=name) for name, codes in arrays.items())
+    for name, codes in arrays.items():
+        if not len(codes):
+            raise ValueError(f"{name} must be numbers (rows, bits) and not empty; it has no rows")
+    a_bits, b_bits = (codes.shape[1] for codes in arrays.values())
     if a_bits != b_bits:
         raise ValueError(f"{' and '.join(pair)} differ in length: {a_bits} and {b_bits} bits")
-    return a_words, b_words, a_bits
+    return a, b, a_bits
 
 
 def _check_labels(values: ArrayLike, name: str, n_codes: int) -> Array:
-    labels = _to_numpy(values, name)
+    labels = to_numpy(values, name)
     if labels.shape != (n_codes,) or labels.dtype.kind not in "iu":
         raise ValueError(f"{name} must be {n_codes} integers, not {labels.dtype} {labels.shape}")
-    return labels
+    return labels.astype(np.int64, copy=False)
 
 
-def _check(codes: tuple, labels: tuple, k: int | None = None, ties: Ties = "expected") -> _Task:
-    if ties not in get_args(Ties):
-        near = get_close_matches(str(ties), get_args(Ties), n=1, cutoff=0)[0]
-        raise ValueError(f"ties is {ties!r}, not one of {get_args(Ties)}; did you mean {near!r}?")
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
-        raise ValueError(f"k must be an integer >= 1, or None for all; it is {k!r}")
+def _check(codes: tuple, labels: tuple) -> _Task:
     query, database, bits = _check_codes(query_codes=codes[0], database_codes=codes[1])
     query_labels = _check_labels(labels[0], "query_labels", len(query))
     database_labels = _check_labels(labels[1], "database_labels", len(database))
-    k = len(database) if k is None else min(k, len(database))
-    return _Task(query, database, bits, query_labels, database_labels, k, ties)
+    return _Task(query, database, bits, query_labels, database_labels)
+
+
+def _check_wanted(cuts: Sequence[int | None], ties: Sequence[Ties]) -> None:
+    for rule in ties:
+        if rule not in get_args(Ties):
+            near = get_close_matches(str(rule), get_args(Ties), n=1, cutoff=0)[0]
+            raise ValueError(
+                f"ties is {rule!r}, not one of {get_args(Ties)}; did you mean {near!r}?"
+            )
+    for k in cuts:
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
+            raise ValueError(f"k must be an integer >= 1, or None for all; it is {k!r}")

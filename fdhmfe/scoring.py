@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from fdhmfe.hashing import binarise
-from fdhmfe.metrics import mean_average_precision, precision_at_k
+from fdhmfe.metrics import evaluate, mean_average_precision
 
 CODE_ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
 
@@ -76,13 +76,14 @@ def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str,
     """
     arrays = tuple(codes[name] for name in CODE_ARRAYS)
     sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
+    found = evaluate(*arrays, cuts=(None, 1, 10), ties=("expected", "index"))
     rows = [
-        {"metric": "mAP", "k": "all", "ties": t, "value": mean_average_precision(*arrays, ties=t)}
+        {"metric": "mAP", "k": "all", "ties": t, "value": found.average_precision[t, None].mean()}
         for t in ("expected", "index")
     ]
     rows += [
-        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": precision_at_k(*arrays, k=k)}
-        for k in (1, 10)
+        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": hits.mean() / k}
+        for k, hits in ((k, found.hits["expected", k]) for k in (1, 10))
     ]
     if top1 is not None:
         rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})

@@ -13,7 +13,7 @@ import numpy as np
 
 from fdhmfe.codes import WORD, Identity
 from fdhmfe.search_exact import as_bytes, only_new, saver
-from fdhmfe.search_index import CodeIndex, Hits, part, write_index
+from fdhmfe.search_index import CodeIndex, Hits, mapped, read_part, write_index
 
 MOST_LISTS = 4096  # more cost minutes of k-means without being needed up to 10^7 codes
 PER_LIST = 64  # training codes per list
@@ -73,8 +73,10 @@ class FaissIndex(CodeIndex):
     def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "FaissIndex":
         """Open a saved index: ids memory-mapped, the rest read (added codes change it in place)."""
         index = cls(identity)
-        index.ids = np.load(part(folder, header, "ids.npy"), mmap_mode="r")
-        index.faiss = faiss.read_index_binary(str(part(folder, header, "faiss.index")))
+        index.ids = read_part(folder, header, "ids.npy", mapped)
+        index.faiss = read_part(
+            folder, header, "faiss.index", lambda path: faiss.read_index_binary(str(path))
+        )
         return index
 
 

@@ -116,11 +116,12 @@ class MilvusIndex(CodeIndex):
 
     def _ask(self, request: str, **arguments: Any) -> Any:
         """One request to the engine, about this collection; ConnectionError if it fails."""
+        from grpc import RpcError
         from pymilvus import MilvusException
 
         try:
             return getattr(self.client, request)(self.collection, timeout=TIMEOUT, **arguments)
-        except MilvusException as error:
+        except (MilvusException, RpcError) as error:  # of a late answer pymilvus passes grpc's on
             raise ConnectionError(unreachable(self.uri, request, error)) from error
 
 

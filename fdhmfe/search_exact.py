@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from fdhmfe.codes import WORD, Identity, blocks
-from fdhmfe.search_index import CodeIndex, Hits, part, write_index
+from fdhmfe.search_index import CodeIndex, Hits, mapped, read_part, write_index
 
 
 class NumpyIndex(CodeIndex):
@@ -24,6 +24,9 @@ class NumpyIndex(CodeIndex):
         return len(self.ids)
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        if not len(self):  # the usual case, and a copy of ten million codes takes its time
+            self.ids, self.words = ids, words
+            return
         new = only_new(self.ids, ids)
         self.ids = np.concatenate([self.ids, ids[new]])
         self.words = np.concatenate([self.words, words[new]])
@@ -52,8 +55,8 @@ class NumpyIndex(CodeIndex):
     def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "NumpyIndex":
         """Open a saved index; codes and ids are memory-mapped, so this reads next to nothing."""
         index = cls(identity)
-        index.ids = np.load(part(folder, header, "ids.npy"), mmap_mode="r")
-        index.words = np.load(part(folder, header, "codes.npy"), mmap_mode="r")
+        index.ids = read_part(folder, header, "ids.npy", mapped)
+        index.words = read_part(folder, header, "codes.npy", mapped)
         return index
 
 

@@ -89,7 +89,7 @@ def write_index(
     Writing the header is the one step that makes the index valid; files it no longer names go.
     """
     folder = Path(folder)
-    before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
+    before = own_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
     token = uuid4().hex[:8]
     files = {}
     for name, write in parts.items():
@@ -110,6 +110,17 @@ def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
     Raises FileNotFoundError where there is none, ValueError if it is of another identity or a file
     of it is missing or of another size.
     """
+    header = own_header(folder, identity)
+    for part in header["files"].values():
+        file = folder / part["file"]
+        size = file.stat().st_size if file.is_file() else 0
+        if size != part["bytes"]:
+            raise damaged(file, f"has {size} of {part['bytes']} bytes")
+    return header
+
+
+def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
+    """The header of a saved index, whole or not; errors as above, but for the files."""
     path = folder / HEADER
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no index ({HEADER} is missing)")
@@ -121,16 +132,26 @@ def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
                 f"the index in {folder} is of {name} {have}, not {want}: codes of the two must not "
                 "be compared; build an index for the other in a folder of its own"
             )
-    for part in header["files"].values():
-        file = folder / part["file"]
-        size = file.stat().st_size if file.is_file() else 0
-        if size != part["bytes"]:
-            raise ValueError(
-                f"{file} has {size} of {part['bytes']} bytes: the index is damaged; build it again"
-            )
     return header
 
 
-def part(folder: Path, header: Mapping[str, Any], name: str) -> Path:
-    """Where a part of a saved index is."""
-    return folder / header["files"][name]["file"]
+def read_part(
+    folder: Path, header: Mapping[str, Any], name: str, read: Callable[[Path], Any]
+) -> Any:
+    """What `read` makes of a part of a saved index; ValueError if it is damaged."""
+    path = folder / header["files"][name]["file"]
+    try:
+        return read(path)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise damaged(path, f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def damaged(file: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{file} {what}: the index is damaged; build it again and save it to the same folder"
+    )
+
+
+def mapped(path: Path) -> np.ndarray:
+    """A stored array, read from disk as it is used."""
+    return np.load(path, mmap_mode="r")

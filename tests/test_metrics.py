@@ -1,5 +1,6 @@
 """The metrics against hand-worked rankings, a brute-force oracle and scikit-learn."""
 
+import tracemalloc
 from itertools import permutations, product
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from fdhmfe.metrics import (
     average_precision,
+    evaluate,
     hamming_distance,
     mean_average_precision,
     precision_at_k,
@@ -125,6 +127,43 @@ def test_closed_form_keeps_its_precision_in_a_large_database(k):
         for row, label in zip(distances, query_labels, strict=True)
     ]
     np.testing.assert_allclose(ap, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 12, 48])
+@pytest.mark.parametrize("n_query", [1, 61, 64])
+def test_counting_several_queries_at_once_keeps_them_apart(bits, n_query):
+    query, database, query_labels, database_labels = centre_case(bits, n_query, 700, bits)
+    ap = average_precision(query, database, query_labels, database_labels)
+    distances = hamming_distance(query, database)
+    expected = [
+        explicit_expected_ap(row, database_labels == label, 700)
+        for row, label in zip(distances, query_labels, strict=True)
+    ]
+    np.testing.assert_allclose(ap, expected, rtol=0, atol=1e-12)
+
+
+def test_one_pass_gives_every_score():
+    case, cuts = centre_case(12), (1, 13, None)
+    scores = evaluate(*case, cuts=cuts, ties=TIES)
+    assert set(scores.average_precision) == set(scores.hits) == set(product(TIES, cuts))
+    for ties, k in product(TIES, cuts):
+        alone = average_precision(*case, k=k, ties=ties)
+        np.testing.assert_array_equal(scores.average_precision[ties, k], alone)
+        depth = k or len(case[1])
+        precision = precision_at_k(*case, k=depth, ties=ties)
+        assert scores.hits[ties, k].mean() / depth == precision
+    for one, other in zip(scores.curve, precision_recall_curve(*case), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_memory_stays_bounded_at_the_size_of_cub():
+    # 34.7 million distances; one byte each would be 33 MB, as float64 265.
+    case = centre_case(13, 5_794, 5_994, 48, 200)
+    tracemalloc.start()
+    evaluate(*case, cuts=(None, 10), ties=TIES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * 2**20
 
 
 # Worked by hand.

@@ -132,6 +132,9 @@ def test_a_truncated_or_missing_file_is_named(kind, tmp_path):
         path.write_bytes(whole[:-7])
         with pytest.raises(ValueError, match=f"{path.name} has .* the index is damaged"):
             search.load(tmp_path / "saved", identity(48))
+        path.write_bytes(bytes(16) + whole[16:])
+        with pytest.raises(ValueError, match=f"{path.name} cannot be read .* the index is damaged"):
+            search.load(tmp_path / "saved", identity(48))
         path.write_bytes(whole)
     header = tmp_path / "saved" / "index.json"
     header.write_text(header.read_text()[:40])
@@ -139,6 +142,18 @@ def test_a_truncated_or_missing_file_is_named(kind, tmp_path):
         search.load(tmp_path / "saved", identity(48))
     with pytest.raises(FileNotFoundError, match="holds no index"):
         search.load(tmp_path / "nothing", identity(48))
+
+
+def test_a_damaged_index_can_be_built_again_in_its_place(tmp_path):
+    index = build("flat", tmp_path, np.arange(500), clustered(500, 48))
+    index.save(tmp_path / "saved")
+    for path in (tmp_path / "saved").glob("codes-*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="save it to the same folder"):
+        search.load(tmp_path / "saved", identity(48))
+    index.save(tmp_path / "saved")
+    assert len(search.load(tmp_path / "saved", identity(48))) == 500
+    assert len(list((tmp_path / "saved").iterdir())) == 3
 
 
 def test_saving_again_replaces_the_index_and_leaves_nothing_behind(tmp_path):

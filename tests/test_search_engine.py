@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -77,14 +76,13 @@ def test_a_load_killed_three_times_resumes_and_loses_nothing(tmp_path):
 
 
 def test_served_stopped_and_started_it_answers_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr("fdhmfe.search_engine.TIMEOUT", 5.0)
     codes = clustered_codes(COUNT, 48, seed=0)
     with search_engine.serve(tmp_path / "served.db") as uri:
         index = search.build("milvus", IDENTITY, np.arange(COUNT), codes, uri=uri)
         index.save(tmp_path / "saved")
         same_answers(index)
 
-    began = time.monotonic()
+    monkeypatch.setattr("fdhmfe.search_engine.TIMEOUT", 5.0)  # a person waits for these messages
     for request in (
         lambda: search.load(tmp_path / "saved", IDENTITY),
         lambda: index.search(codes[:1], 1),
@@ -92,12 +90,24 @@ def test_served_stopped_and_started_it_answers_as_before(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConnectionError, match="the search engine at http://127"):
             request()
-    assert time.monotonic() - began < 60, "a person waits for this message"
+    monkeypatch.undo()
 
     with search_engine.serve(tmp_path / "served.db") as uri:  # at another port
         again = search.build("milvus", IDENTITY, np.arange(0), codes[:0], uri=uri)
         assert len(again) == COUNT
         same_answers(again)
+
+
+def test_an_answer_that_comes_too_late_is_an_engine_that_does_not_answer(tmp_path, monkeypatch):
+    codes = clustered_codes(1000, 48, seed=0)
+    with search_engine.serve(tmp_path / "served.db") as uri:
+        index = search.build("milvus", IDENTITY, np.arange(1000), codes, uri=uri)
+        monkeypatch.setattr("fdhmfe.search_engine.TIMEOUT", 1e-6)
+        for request in (lambda: len(index), lambda: index.search(codes[:1], 1)):
+            with pytest.raises(ConnectionError, match="did not answer"):
+                request()
+        monkeypatch.undo()
+        assert len(index) == 1000
 
 
 def test_an_engine_that_lost_codes_since_the_save_is_found_out(tmp_path):
