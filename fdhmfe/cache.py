@@ -5,6 +5,7 @@ A frozen backbone makes training on cached views hundreds of times cheaper than 
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from fdhmfe.backbone import StageBackbone
 from fdhmfe.data import Dataset
+from fdhmfe.distributed import device
 from fdhmfe.files import build_once, content_hash, read_json, write_json
 from fdhmfe.progress import progress
 from fdhmfe.views import load_views
@@ -79,6 +81,7 @@ def compute(
     size: int,
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
+    network, place = deepcopy(backbone).to(device()), device()  # the caller's stays where it is
     with torch.inference_mode():
         shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
     counter = folder / "progress.json"
@@ -99,9 +102,9 @@ def compute(
     for first in progress(firsts, f"stage features, view {view}"):
         images = next(loaded)
         with torch.inference_mode():
-            tokens = backbone(images.contiguous(memory_format=torch.channels_last))
+            tokens = network(images.to(place).contiguous(memory_format=torch.channels_last))
         for stage, values in zip(stages, tokens, strict=True):
-            stage[first : first + BATCH] = values.half().numpy()
+            stage[first : first + BATCH] = values.half().cpu().numpy()
         if (first - start) // BATCH % SAVE_EVERY == SAVE_EVERY - 1:
             for stage in stages:
                 stage.flush()

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fdhmfe import results, train
-from fdhmfe.backbone import StageBackbone
+from fdhmfe import distributed, results, train
 from fdhmfe.config import Config
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
@@ -19,17 +18,34 @@ from fdhmfe.train import batches
 
 
 class FineTuned(nn.Module):
-    """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output."""
+    """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output.
 
-    def __init__(self, backbone: StageBackbone, head: nn.Module, stages: int) -> None:
+    With `precision` bf16 the backbone computes under autocast; the head, whose batch statistics
+    and distances want the digits, in 32 bits. In training, where several processes share a batch,
+    each passes its images and gets the Output of all.
+
+    Batch norms of the backbone train as the rest of it does, on the statistics of the batch, and
+    their running statistics (momentum 0.1, as in pretraining) move to the new images: public
+    hashing code (DeepHash-pytorch, CSQ, OrthoHash) calls train() on the whole network, and eval()
+    before coding. Freezing them is the custom of detection, whose batches are of one or two.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, stages: int, precision: str = "32"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.stages = stages
+        self.precision = precision
         self.register_buffer("proxies", head.proxies, persistent=False)  # stored with the head
 
     def forward(self, inputs: list[Tensor]) -> Output:
-        return self.head(self.backbone(inputs[0])[-self.stages :])
+        images = inputs[0].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            tokens = self.backbone(images)[-self.stages :]
+        tokens = [x.float() for x in tokens]
+        return self.head([distributed.gather(x) for x in tokens] if self.training else tokens)
 
 
 class MeanPool(nn.Module):
@@ -47,7 +63,15 @@ def run(config: Config) -> Path:
     A finished run with the same settings, data, weights and code is returned as it is when
     `config.reuse` is set. A run that was killed continues from its last checkpoint.
     """
-    inputs = prepare(config)
+    return run_on(config, prepare(config))
+
+
+def run_on(config: Config, inputs: Inputs) -> Path:
+    """The run of `config` on inputs that are open already.
+
+    On this process's GPU where there is one. Of several processes that torchrun started, the
+    first alone writes; `distributed.process_group` must be open.
+    """
     name = results.run_id(config, inputs.dataset.hash, inputs.backbone_id)
     folder = config.output_dir / "runs" / name
     if config.reuse and results.is_finished(folder):
@@ -55,14 +79,21 @@ def run(config: Config) -> Path:
         return folder
     started = time.perf_counter()
     model = build_model(config, inputs)
+    model.modules.to(distributed.device())
+    if config.compile and config.finetune:
+        model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
-    history = train_model(model, config, inputs, checkpoint)
+    history, pace = train_model(model, config, inputs, checkpoint)
     encoded = encode(model.network, inputs)
+    if distributed.rank():
+        return folder
     facts = {
         "seconds": round(time.perf_counter() - started, 1),
         "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
         "dataset_hash": inputs.dataset.hash,
         "backbone_id": inputs.backbone_id,
+        "processes": distributed.world_size(),
+        **(pace._asdict() if pace else {}),
         **kept_on_object(model.network, inputs),
     }
     solved = solved_codes(model, inputs)
@@ -84,20 +115,21 @@ def build_model(config: Config, inputs: Inputs) -> Method:
 def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
     """What reads the source's batches: the head, after the backbone if those are images."""
     if isinstance(inputs.source, ImageSource):
-        return FineTuned(inputs.backbone, head, stages=len(inputs.channels))
+        backbone = distributed.global_batch_norms(inputs.backbone)
+        return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
     return head
 
 
 def train_model(
     method: Method, config: Config, inputs: Inputs, checkpoint: Path
-) -> list[dict[str, float]]:
-    """Train on the train split; returns the history, empty for a closed-form method."""
+) -> train.Fitted:
+    """Train on the train split; the history of a closed-form method is empty."""
     rows = inputs.dataset.rows("train")
     if method.criterion is None:
         network = method.network
         head = network.head if isinstance(network, FineTuned) else network
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
-        return []
+        return train.Fitted([], None)
     labels = torch.from_numpy(inputs.dataset.labels(rows))
     return train.fit(method, inputs.source, rows, labels, config, checkpoint)
 
@@ -135,7 +167,9 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     rows = inputs.dataset.rows("test")
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
         return {}
-    outputs = [network.eval()(inputs.source.plain_batches(part)[0]) for part in batches(rows)]
+    device = distributed.device_of(network.eval())
+    tokens = (views[0] for views in inputs.source.encoding_batches(batches(rows)))
+    outputs = [network(train.on_device(batch, device)) for batch in tokens]
     if not getattr(outputs[0], "kept_index", []):
         return {}
     masks = [inputs.dataset.mask(row) for row in rows]

@@ -36,13 +36,15 @@ COLUMNS = (
     "n_database",
     "value",
 )
-# Settings that say where things are or whether to reuse them, not what is computed
-PLACES = ("data_dir", "weights", "results_dir", "reuse")
+# Settings that say where things are, whether to reuse them or who helps, not what is computed
+PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
+FINE_TUNING = ("precision", "compile")  # a frozen backbone does not follow them
 
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
     """A readable name that changes with anything the codes depend on: settings, data, weights."""
-    settings = {k: v for k, v in asdict(config).items() if k not in PLACES}
+    aside = PLACES if config.finetune else PLACES + FINE_TUNING
+    settings = {k: v for k, v in asdict(config).items() if k not in aside}
     key = content_hash(settings, dataset_hash, backbone_id)[:8]
     names = (config.dataset, config.method, config.variant)
     return "-".join([*names, f"{config.bits}bits", f"seed{config.seed}", key])
