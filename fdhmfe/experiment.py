@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fdhmfe import results, train
 from fdhmfe.backbone import StageBackbone
+from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
@@ -70,7 +71,7 @@ def run(config: Config) -> Path:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
     rows = metric_rows(encoded, config.method, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoints(checkpoint)
     return folder
 
 
