@@ -174,7 +174,7 @@ DATASETS = (
 BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
     *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
-    *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
+    *("sweep", "launch", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
     *("codes", "search", "encode", "trained", "gallery", "album", "explorer"),
 )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fdhmfe import distributed, results, train
+from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
@@ -101,7 +102,7 @@ def run_on(config: Config, inputs: Inputs) -> Path:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
     rows = metric_rows(encoded, config.method, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoints(checkpoint)
     return folder
 
 
@@ -120,9 +121,7 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
     return head
 
 
-def train_model(
-    method: Method, config: Config, inputs: Inputs, checkpoint: Path
-) -> train.Fitted:
+def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
     """Train on the train split; the history of a closed-form method is empty."""
     rows = inputs.dataset.rows("train")
     if method.criterion is None:

@@ -11,8 +11,8 @@ command goes on where a killed one stopped, with another number of processes if 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields
 
 from fdhmfe import distributed, experiment, tables
@@ -59,9 +59,14 @@ def parse(name: str, value: str) -> bool | int | float | str:
         return value
 
 
-def only_the_first_prints() -> redirect_stdout:
+@contextmanager
+def only_the_first_prints() -> Iterator[None]:
     """The other processes would say the same."""
-    return redirect_stdout(open(os.devnull, "w") if distributed.rank() else sys.stdout)
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere if distributed.rank() else sys.stdout),
+    ):
+        yield
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Training and encoding: the only place that calls backward."""
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,17 +10,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fdhmfe import distributed
+from fdhmfe.checkpoint import History, load_checkpoint, save_checkpoint
 from fdhmfe.config import Config
-from fdhmfe.files import atomic
 from fdhmfe.methods import Batch, Method
 from fdhmfe.progress import progress, watched
 
-History = list[dict[str, float]]
 ENCODING_BATCH = 128
 
 
@@ -61,7 +57,7 @@ def fit(
 ) -> Fitted:
     """Train `method.network` in place, where it is, for a fixed number of epochs.
 
-    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is replaced, so a
+    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
     killed run continues from its last whole epoch. Everything random in an epoch follows from
     (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
     Raises FloatingPointError when the loss is not finite.
@@ -183,41 +179,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None
         factor = (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * factor
-
-
-def save_checkpoint(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History
-) -> None:
-    """Model, optimiser state and history in one safetensors file, replaced atomically."""
-    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in state.items()}
-    with atomic(path) as partial:
-        save_file(tensors, partial, metadata={"history": json.dumps(history)})
-
-
-def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:
-    """Restore what save_checkpoint wrote; an absent or unreadable file means a fresh start."""
-    if not path.exists():
-        return []
-    try:
-        with safe_open(path, framework="pt") as file:
-            history = json.loads(file.metadata()["history"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        print(f"{path} cannot be read ({error}); starting again", flush=True)
-        return []
-    model.load_state_dict(section(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in section(tensors, "optimiser.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return history
-
-
-def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:

@@ -14,12 +14,24 @@ from fdhmfe.results import BESIDE_THE_RUN
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "progress", "toy_draw", "toy", "dataset", "splits", "layout"),
+    *(
+        "files",
+        "config",
+        "progress",
+        "distributed",
+        "toy_draw",
+        "toy",
+        "dataset",
+        "splits",
+        "layout",
+    ),
     *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
     *("views", "backbone", "cache", "embedded"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
-    *("projections", "attention", "baseline_losses", "baselines", "methods", "train"),
+    *("projections", "attention", "baseline_losses", "baselines", "methods"),
+    *("checkpoint", "train"),
     *("inputs", "metrics", "statistics", "scoring", "results", "experiment", "sweep", "tables"),
+    "launch",
     *("tune", "charts", "plots", "plots_overlays", "plots_planes"),
     *("trained", "lesson", "lesson_inside", "reproduce"),
     *("codes", "search_index", "search_exact", "search_approximate", "search_engine", "search"),

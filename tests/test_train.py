@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from fdhmfe import experiment
 from fdhmfe.cache import StageCache
+from fdhmfe.checkpoint import load_checkpoint, previous, save_checkpoint
 from fdhmfe.config import REPOSITORY, Config, load
 from fdhmfe.hashing import binarise
 from fdhmfe.inputs import CachedSource
@@ -24,10 +25,8 @@ from fdhmfe.results import read_codes
 from fdhmfe.train import (
     batch_slices,
     fit,
-    load_checkpoint,
     make_optimiser,
     relaxed_codes,
-    save_checkpoint,
     set_learning_rate,
 )
 
@@ -58,8 +57,8 @@ def fitted(
     checkpoint: Path, config: Config, inputs: CachedSource | None = None
 ) -> tuple[Method, list[dict[str, float]]]:
     method = build_method(config, CHANNELS, LABELS)
-    history = fit(method, inputs or source(), ROWS, LABELS, config, checkpoint)
-    return method, history
+    fitted = fit(method, inputs or source(), ROWS, LABELS, config, checkpoint)
+    return method, fitted.history
 
 
 def codes(method: Method) -> torch.Tensor:
@@ -144,6 +143,36 @@ def test_a_corrupt_checkpoint_starts_again_and_says_so(tmp_path, capsys, content
     assert "starting again" in said
     assert len(history) == 4
     assert torch.equal(codes(again), codes(whole))
+
+
+def flip(path: Path) -> None:
+    """Change one bit of the last tensor: a file that still parses."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("older_is_good", [True, False])
+@pytest.mark.parametrize("damage", [flip, lambda path: os.truncate(path, 1000)])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
+    tmp_path, capsys, damage, older_is_good
+):
+    path, config = tmp_path / "c", settings()
+    whole, history = fitted(path, config)
+    damage(path)
+    if not older_is_good:
+        damage(previous(path))
+    capsys.readouterr()
+    again, retold = fitted(path, config)
+    said = capsys.readouterr().out
+    assert f"{path} cannot be read" in said
+    assert "going back to the checkpoint before it" in said
+    assert ("resuming after epoch 3 of 4" in said) == older_is_good
+    assert ("starting again" in said) != older_is_good
+    assert retold == history
+    assert torch.equal(codes(again), codes(whole))
+    fitted(path, config)
+    assert "cannot be read" not in capsys.readouterr().out  # what was damaged is gone
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -259,7 +288,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
             if line.startswith("epoch 3"):
                 process.kill()
     folder = tmp_path / "killed" / "quick" / "runs" / whole.name
-    assert [path.name.split("-")[0] for path in folder.iterdir()] == ["checkpoint"]
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {"checkpoint"}
 
     capsys.readouterr()
     resumed = whole_run(tmp_path, "killed")
