@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def device() -> torch.device:
@@ -136,6 +135,19 @@ def collect(codes: Tensor, count: int) -> Tensor:
     return torch.stack(parts, dim=1).flatten(0, 1)[:count].cpu()
 
 
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        # What every process computes depends on this one's x.
+        return _Sum.forward(context, gradient)
+
+
 class GlobalBatchNorm(nn.BatchNorm2d):
     """Batch norm over the batches of all processes, for CPUs, which torch's SyncBatchNorm refuses.
 
@@ -158,7 +170,8 @@ class GlobalBatchNorm(nn.BatchNorm2d):
 
     def global_mean(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (1, C, 1, 1); with a gradient to every process's x."""
-        return all_reduce(x.float().mean((0, 2, 3), keepdim=True)) / world_size()
+        wide = x.float() if x.dtype == torch.bfloat16 else x
+        return _Sum.apply(wide.mean((0, 2, 3), keepdim=True)) / world_size()
 
 
 def global_batch_norms(network: nn.Module) -> nn.Module:

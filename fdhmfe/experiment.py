@@ -45,7 +45,8 @@ class FineTuned(nn.Module):
         images = inputs[0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             tokens = self.backbone(images)[-self.stages :]
-        tokens = [x.float() for x in tokens]
+        if self.precision == "bf16":
+            tokens = [x.float() for x in tokens]
         return self.head([distributed.gather(x) for x in tokens] if self.training else tokens)
 
 
