@@ -60,7 +60,7 @@ def first_classes(dataset: Dataset, images: int) -> Dataset:
 
 
 def row(settings, folder, weights):
-    """What a finished run says of itself; measured columns are empty if it only went on to score."""
+    """What a finished run says of itself; no pace, if all that was left to do was to score."""
     made = read_json(folder / "env.json")
     return {
         **{name: getattr(settings, name) for name in SETTINGS},

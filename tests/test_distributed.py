@@ -58,11 +58,13 @@ with distributed.process_group():
     for method in asked["methods"]:
         losses.clear()
         config = load("quick", **asked["settings"], method=method, results_dir=sys.argv[3])
-        folder = experiment.run(config)
-        note = {"folder": str(folder), "losses": losses, "processes": distributed.world_size()}
-        path = Path(sys.argv[3]) / f"{method}-{distributed.rank()}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(note))
+        note = {"processes": distributed.world_size()}
+        try:
+            note["folder"] = str(experiment.run(config))
+        finally:
+            path = Path(sys.argv[3]) / f"{method}-{distributed.rank()}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(note | {"losses": losses}))
 """
 
 
@@ -75,10 +77,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(
-    place: Path, processes: int, name: str, *, double: bool = False, stop: int = -1, methods=METHODS
+    place: Path, processes: int, name: str, *, methods=METHODS, double=False, stop=-1, **given
 ) -> int:
     """Run SCRIPT in some processes of one thread each; results go to place/name."""
-    settings = SETTINGS | {"data_dir": str(place / "images")}
+    settings = SETTINGS | {"data_dir": str(place / "images")} | given
     asked = dict(settings=settings, double=double, stop=stop, methods=methods)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(torchrun if processes > 1 else []), place / "script.py"]
