@@ -11,6 +11,7 @@ from fdhmfe import results, train
 from fdhmfe.backbone import StageBackbone
 from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
+from fdhmfe.files import locked
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
@@ -46,14 +47,30 @@ def run(config: Config) -> Path:
     """Train, encode, score and store one run; returns its folder.
 
     A finished run with the same settings, data, weights and code is returned as it is when
-    `config.reuse` is set. A run that was killed continues from its last checkpoint.
+    `config.reuse` is set. A run that was killed continues from its last checkpoint; a process that
+    finds another one at the same run waits for it. Raises StorageError where the results folder
+    cannot be written, FloatingPointError naming the images where the loss is not finite.
     """
     inputs = prepare(config)
-    name = results.run_id(config, inputs.dataset.hash, inputs.backbone_id)
-    folder = config.output_dir / "runs" / name
-    if config.reuse and results.is_finished(folder):
-        print(f"reused {folder.name}", flush=True)
-        return folder
+    folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
+    if not is_done(config, folder):  # asked before locking: finished runs may be read-only
+        with locked(config.output_dir / "locks" / f"{folder.name}.lock"):
+            if not is_done(config, folder):
+                make(config, inputs, folder)
+                return folder
+    print(f"reused {folder.name}", flush=True)
+    return folder
+
+
+def is_done(config: Config, folder: Path) -> bool:
+    """Whether the run need not be made: it is finished and may be reused."""
+    return config.reuse and results.is_finished(folder)
+
+
+def make(config: Config, inputs: Inputs, folder: Path) -> None:
+    """Train, encode and score, and write the run folder."""
+    for left in folder.glob(".*.partial"):  # by a process that was killed
+        left.unlink()
     started = time.perf_counter()
     model = build_model(config, inputs)
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
@@ -72,7 +89,6 @@ def run(config: Config) -> Path:
     rows = metric_rows(encoded, config.method, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
     remove_checkpoints(checkpoint)
-    return folder
 
 
 def build_model(config: Config, inputs: Inputs) -> Method:
@@ -92,7 +108,10 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 def train_model(
     method: Method, config: Config, inputs: Inputs, checkpoint: Path
 ) -> list[dict[str, float]]:
-    """Train on the train split; returns the history, empty for a closed-form method."""
+    """Train on the train split; returns the history, empty for a closed-form method.
+
+    Raises FloatingPointError with the files of the batch whose loss is not finite.
+    """
     rows = inputs.dataset.rows("train")
     if method.criterion is None:
         network = method.network
@@ -100,7 +119,13 @@ def train_model(
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
         return []
     labels = torch.from_numpy(inputs.dataset.labels(rows))
-    return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    try:
+        return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    except train.LossError as error:
+        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        raise FloatingPointError(
+            f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
+        ) from error
 
 
 def encode(model: nn.Module, inputs: Inputs) -> Encoded:

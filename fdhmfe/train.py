@@ -25,6 +25,14 @@ class Source(Protocol):
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]: ...
 
 
+class LossError(FloatingPointError):
+    """The loss of a batch is not finite; `rows` are the table rows of its images."""
+
+    def __init__(self, message: str, rows: np.ndarray) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 def fit(
     method: Method,
     source: Source,
@@ -38,7 +46,7 @@ def fit(
     rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
     killed run continues from its last whole epoch. Everything random in an epoch follows from
     (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
-    Raises FloatingPointError when the loss is not finite.
+    Raises LossError when the loss is not finite.
     """
     optimiser = make_optimiser(method.network, config)
     history = load_checkpoint(checkpoint, method.modules, optimiser)
@@ -56,7 +64,10 @@ def fit(
             index = order[part]
             inputs = source.training_batch(rows[index], rng)
             batch = Batch(labels[index], torch.from_numpy(index), done)
-            parts.append(train_step(method, inputs, batch, optimiser))
+            try:
+                parts.append(train_step(method, inputs, batch, optimiser))
+            except FloatingPointError as error:
+                raise LossError(str(error), rows[index]) from error
         method.criterion.end_epoch()
         history.append({"epoch": epoch + 1} | pd.DataFrame(parts).mean().to_dict())
         save_checkpoint(checkpoint, method.modules, optimiser, history)
