@@ -87,8 +87,10 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
         with parallel_config(backend="loky", n_jobs=jobs):
             yield Parallel(return_as="generator_unordered", batch_size=1)
         return
-    from distributed import Client  # the extra `dask`
-
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a scheduler needs the extra dask: pip install -e '.[dask]'") from error
     with Client(scheduler, set_as_default=False) as client:
         wide = [worker for worker, threads in client.nthreads().items() if threads != 1]
         if wide:

@@ -174,7 +174,7 @@ def write_tensors(path: Path) -> None:
 
 def write_sparse(path: Path) -> None:
     def build(partial: Path) -> None:
-        np.lib.format.open_memmap(partial / "x.npy", mode="w+", dtype=np.float64, shape=300_000)
+        np.lib.format.open_memmap(partial / "x.npy", mode="w+", dtype=np.float64, shape=(300_000,))
         reserve(partial / "x.npy")
 
     build_once(path, build)

@@ -19,7 +19,8 @@ path.write_text("1")
 def write_notebook(folder: Path, name: str, source: str = WRITES) -> None:
     parameters = v4.new_code_cell('results_dir: str = ""', metadata={"tags": ["parameters"]})
     cells = [parameters, v4.new_code_cell(source.replace("{name}", name))]
-    nbformat.write(v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ a later run would trip over.
 """
 
 import argparse
-import csv
 import multiprocessing
 import os
 import random
@@ -18,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import wraps
 from multiprocessing.connection import Connection
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fdhmfe import cache, config, embedded, experiment, inputs, readers, results, toy, train
-from fdhmfe.files import atomic
+from fdhmfe.results import write_csv
 
 # What a run does, by the function that does it; "training" is the rest of `fit`.
 MOMENTS = {
@@ -50,47 +51,47 @@ def main(arguments: list[str] | None = None) -> int:
     """Kill, resume and compare as often as the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=50, metavar="N", help="how many (50)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at once (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
     parser.add_argument("--out", type=Path, help="also write the table to this CSV file")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="kill_runs-", ignore_cleanup_errors=True) as root:
-        rows = kill_all(Path(root), options.runs, options.seed)
+        rows = []
+        for row in kill_all(Path(root), options.runs, options.jobs, options.seed):
+            rows.append(row)
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            if options.out:
+                write_csv(options.out, pd.DataFrame(rows))
     good = sum(row["identical"] and not row["left"] for row in rows)
     print(f"{good} of {len(rows)} killed runs were resumed to identical codes, nothing left behind")
-    if options.out:
-        with atomic(options.out) as partial, open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
     return 0 if good == len(rows) else 1
 
 
-def kill_all(root: Path, runs: int, seed: int) -> list[dict[str, Any]]:
-    """Kill and resume `runs` runs below `root`, the moments in turn; a row each."""
-    rng = random.Random(seed)
+def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Kill and resume `runs` runs below `root`, `jobs` at once, the moments in turn; a row each."""
     lasted, calls = measured(root / "whole")
     expected = stored_codes(root / "whole")
-    rows = []
-    for number in range(runs):
+
+    def one(number: int) -> dict[str, Any]:
         moment = list(MOMENTS)[number % len(MOMENTS)]
         folder = root / f"run-{number}"
+        rng = random.Random(f"{seed} {number}")
         delay = killed_at(folder, moment, lasted[moment], calls[moment], rng)
         last, said, left = resumed(folder)
-        rows.append(
-            {
-                "run": number + 1,
-                "moment": moment,
-                "seconds_into_it": round(delay, 4),
-                "of_seconds": round(lasted[moment], 4),
-                "resumed": last == "end",
-                "went_on_from_checkpoint": "resuming after epoch" in said,
-                "identical": last == "end" and same(stored_codes(folder), expected),
-                "left": " ".join(left),
-            }
-        )
-        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        row = {
+            "run": number + 1,
+            "moment": moment,
+            "seconds_into_it": round(delay, 4),
+            "resumed": last == "end",
+            "from_checkpoint": "resuming after epoch" in said,
+            "identical": last == "end" and same(stored_codes(folder), expected),
+            "left": " ".join(left),
+        }
         shutil.rmtree(folder, ignore_errors=True)
-    return rows
+        return row
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(one, range(runs))
 
 
 def measured(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
