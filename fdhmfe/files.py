@@ -4,10 +4,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +88,18 @@ def locked(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds.
 
-    A killed process leaves `path` as it was. The temporary name carries the process id, so two
-    writers never share it, and it is removed when the block fails. Raises StorageError where the
-    disk is full or the folder cannot be written.
+    A killed process leaves `path` as it was. The temporary name carries machine and process, so two
+    writers never share it; it is removed when the block fails or, after a kill, by the next writer.
+    Raises StorageError where the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stem = f".{path.name}.{platform.node()}"
+    partial = path.with_name(f"{stem}.{os.getpid()}.partial")
     make_folder(path.parent)
     with writing(path):
+        for left in path.parent.glob(f"{escape(stem)}.*.partial"):
+            if not is_running(int(left.name.split(".")[-2])):
+                left.unlink(missing_ok=True)
         try:
             yield partial
             with open(partial, "rb+") as handle:
@@ -101,6 +107,17 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -154,7 +171,7 @@ def fresh_partial(folder: Path) -> Path:
 
     Its name is this process's own: workers that outlive a killed build write into the old one.
     """
-    for left in folder.parent.glob(f"{folder.name}.*partial"):
+    for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
         shutil.rmtree(left, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir()

@@ -77,8 +77,9 @@ def test_two_processes_at_one_run_share_it(root):
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_faults
+        from fdhmfe import embedded, inputs
         root = Path(sys.argv[1])
-        test_faults.embedded.REPOSITORY = test_faults.inputs.REPOSITORY = root
+        embedded.REPOSITORY = inputs.REPOSITORY = root
         print(test_faults.experiment.run(test_faults.settings(root, epochs=4)))
     """)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

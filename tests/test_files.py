@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -55,6 +56,24 @@ def test_atomic_writers_do_not_share_a_partial_file(tmp_path):
     with atomic(tmp_path / "table.csv") as partial:
         partial.touch()
         assert str(os.getpid()) in partial.name
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with atomic(tmp_path / "table.csv") as partial:
+        partial.touch()
+        ours = str(os.getpid())
+        others = [partial.name.replace(ours, str(pid)) for pid in (dead.pid, os.getppid())]
+        elsewhere = partial.name.replace(platform.node(), "elsewhere")
+        for name in (*others, elsewhere):
+            (tmp_path / name).touch()
+        with atomic(tmp_path / "other.csv") as other:
+            other.touch()
+        assert len(names(tmp_path)) == 5
+    with atomic(tmp_path / "table.csv") as partial:
+        partial.touch()
+    assert names(tmp_path) == sorted([others[1], elsewhere, "other.csv", "table.csv"])
 
 
 def test_json_round_trip_and_a_broken_file_is_named(tmp_path):
