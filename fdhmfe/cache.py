@@ -17,7 +17,7 @@ from torch import Tensor
 from fdhmfe.backbone import StageBackbone
 from fdhmfe.data import Dataset
 from fdhmfe.distributed import device
-from fdhmfe.files import build_once, content_hash, read_json, write_json
+from fdhmfe.files import build_once, content_hash, read_json, reserve, write_json
 from fdhmfe.progress import progress
 from fdhmfe.views import load_views
 
@@ -86,16 +86,14 @@ def compute(
         shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
     counter = folder / "progress.json"
     start = read_json(counter)["done"] if counter.exists() else 0
-    stages = [
-        np.lib.format.open_memmap(
-            folder / f"stage-{level}.npy",
-            mode="r+" if start else "w+",
-            dtype=np.float16,
-            shape=(len(rows), *shape),
-        )
-        for level, shape in enumerate(shapes)
-    ]
     np.save(folder / "rows.npy", rows)
+    files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
+    if not start:
+        for file, shape in zip(files, shapes, strict=True):
+            shape = (len(rows), *shape)
+            np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+            reserve(file)
+    stages = [np.load(file, mmap_mode="r+") for file in files]
     firsts = range(start, len(rows), BATCH)
     batches = (rows[first : first + BATCH] for first in firsts)
     loaded = read_ahead(lambda batch: load_views(dataset, batch, view, size), batches)

@@ -64,6 +64,14 @@ def first_goes_first() -> Iterator[None]:
         dist.barrier()
 
 
+def as_the_first(value: bool) -> bool:
+    """The first process's value: what it sees on disk decides for all."""
+    box = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
 def agreed(value: int) -> int:
     """The same value as everywhere, else RuntimeError: the processes must take the same steps."""
     values = [value] * world_size()

@@ -1,6 +1,7 @@
 """One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from fdhmfe import distributed, results, train
 from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
+from fdhmfe.files import locked
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
@@ -63,7 +65,9 @@ def run(config: Config) -> Path:
     """Train, encode, score and store one run; returns its folder.
 
     A finished run with the same settings, data, weights and code is returned as it is when
-    `config.reuse` is set. A run that was killed continues from its last checkpoint.
+    `config.reuse` is set. A run that was killed continues from its last checkpoint; a process that
+    finds another one at the same run waits for it. Raises StorageError where the results folder
+    cannot be written, FloatingPointError naming the images where the loss is not finite.
     """
     return run_on(config, prepare(config))
 
@@ -72,13 +76,29 @@ def run_on(config: Config, inputs: Inputs) -> Path:
     """The run of `config` on inputs that are open already.
 
     On this process's GPU where there is one. Of several processes that torchrun started, the
-    first alone writes; `distributed.process_group` must be open.
+    first alone locks, decides what is done, and writes; `distributed.process_group` must be open.
     """
-    name = results.run_id(config, inputs.dataset.hash, inputs.backbone_id)
-    folder = config.output_dir / "runs" / name
-    if config.reuse and results.is_finished(folder):
-        print(f"reused {folder.name}", flush=True)
-        return folder
+    folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
+    if not is_done(config, folder):  # asked before locking: finished runs may be read-only
+        lock = locked(config.output_dir / "locks" / f"{folder.name}.lock")
+        with nullcontext() if distributed.rank() else lock:
+            if not is_done(config, folder):
+                make(config, inputs, folder)
+                return folder
+    print(f"reused {folder.name}", flush=True)
+    return folder
+
+
+def is_done(config: Config, folder: Path) -> bool:
+    """Whether the run need not be made: it is finished and may be reused."""
+    return distributed.as_the_first(config.reuse and results.is_finished(folder))
+
+
+def make(config: Config, inputs: Inputs, folder: Path) -> None:
+    """Train, encode and score, and write the run folder."""
+    with distributed.first_goes_first():
+        for left in folder.glob(".*.partial"):  # by a process that was killed
+            left.unlink()
     started = time.perf_counter()
     model = build_model(config, inputs)
     model.modules.to(distributed.device())
@@ -88,7 +108,7 @@ def run_on(config: Config, inputs: Inputs) -> Path:
     history, pace = train_model(model, config, inputs, checkpoint)
     encoded = encode(model.network, inputs)
     if distributed.rank():
-        return folder
+        return
     facts = {
         "seconds": round(time.perf_counter() - started, 1),
         "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
@@ -104,7 +124,6 @@ def run_on(config: Config, inputs: Inputs) -> Path:
     rows = metric_rows(encoded, config.method, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
     remove_checkpoints(checkpoint)
-    return folder
 
 
 def build_model(config: Config, inputs: Inputs) -> Method:
@@ -123,7 +142,10 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 
 
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
-    """Train on the train split; the history of a closed-form method is empty."""
+    """Train on the train split; the history of a closed-form method is empty.
+
+    Raises FloatingPointError with the files of the batch whose loss is not finite.
+    """
     rows = inputs.dataset.rows("train")
     if method.criterion is None:
         network = method.network
@@ -131,7 +153,13 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
         return train.Fitted([], None)
     labels = torch.from_numpy(inputs.dataset.labels(rows))
-    return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    try:
+        return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    except train.LossError as error:
+        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        raise FloatingPointError(
+            f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
+        ) from error
 
 
 def encode(model: nn.Module, inputs: Inputs) -> Encoded:

@@ -20,6 +20,12 @@ from fdhmfe.files import content_hash, file_hash
 from fdhmfe.views import PLAIN_VIEWS, load_views
 
 Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
+# The settings that `prepare` reads: configurations alike in these share data, weights and features
+READ = (
+    *("dataset", "data_dir", "toy_classes", "toy_train", "toy_test", "image_size"),
+    *("protocol", "validation_share", "unseen_share"),
+    *("backbone", "weights", "embedded_epochs", "finetune", "views", "grid", "cached_stages"),
+)
 
 
 @dataclass(frozen=True)

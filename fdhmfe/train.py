@@ -47,6 +47,14 @@ class Fitted(NamedTuple):
     pace: Pace | None  # None where nothing was left to train
 
 
+class LossError(FloatingPointError):
+    """The loss of a batch is not finite; `rows` are the table rows of its images."""
+
+    def __init__(self, message: str, rows: np.ndarray) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 def fit(
     method: Method,
     source: Source,
@@ -60,7 +68,7 @@ def fit(
     rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
     killed run continues from its last whole epoch. Everything random in an epoch follows from
     (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
-    Raises FloatingPointError when the loss is not finite.
+    Raises LossError when the loss is not finite.
     """
     optimiser = make_optimiser(method.network, config)
     with distributed.first_goes_first():
@@ -71,7 +79,7 @@ def fit(
         print(f"resuming after epoch {done} of {config.epochs}", flush=True)
     with closing(source.training_batches(planned(rows, config, done))) as stream:
         for epoch in progress(range(done, config.epochs), "epochs", lines=0):
-            means, pace = train_epoch(method, stream, labels, config, epoch, optimiser)
+            means, pace = train_epoch(method, stream, rows, labels, config, epoch, optimiser)
             history.append({"epoch": epoch + 1} | means)
             if distributed.rank() == 0:
                 save_checkpoint(checkpoint, method.modules, optimiser, history)
@@ -102,6 +110,7 @@ def epoch_batches(
 def train_epoch(
     method: Method,
     stream: Iterator[list[Tensor]],
+    rows: np.ndarray,
     labels: Tensor,
     config: Config,
     epoch: int,
@@ -118,7 +127,11 @@ def train_epoch(
         inputs = on_device(next(stream), labels.device)
         waited += time.perf_counter() - asked
         index = torch.from_numpy(places).to(labels.device)
-        parts.append(train_step(method, inputs, Batch(labels[index], index, done), optimiser))
+        batch = Batch(labels[index], index, done)
+        try:
+            parts.append(train_step(method, inputs, batch, optimiser))
+        except FloatingPointError as error:
+            raise LossError(str(error), rows[places]) from error
     method.criterion.end_epoch()
     seconds = time.perf_counter() - started
     pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
