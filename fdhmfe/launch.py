@@ -17,7 +17,6 @@ from dataclasses import fields
 
 from fdhmfe import distributed, experiment, tables
 from fdhmfe.config import Config, load
-from fdhmfe.dataset import DataError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = experiment.run(config)
             if distributed.rank() == 0:
                 print(f"{folder}\nmAP {tables.read_map(folder):.4f}")
-    except (ConnectionError, DataError, ValueError) as error:
+    except (FloatingPointError, OSError, ValueError) as error:
         print(f"launch: {error}", file=sys.stderr)
         return 1
     return 0
