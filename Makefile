@@ -35,7 +35,7 @@ ifneq ($(filter reproduce test lab site readme env,$(MAKECMDGOALS)),)
     READY := $(STAMP)
     # A stamp is not enough: the Python that .venv was made from may be gone by now.
     ifneq ($(wildcard $(STAMP)),)
-      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site && echo yes),yes)
+      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site dask && echo yes),yes)
         $(STAMP): FORCE
       endif
     endif
@@ -85,8 +85,8 @@ clean: ## Remove generated results, the toy data and caches; keep your data and 
 lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
 	command -v "$$uv" >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
-	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test --extra site $(LOCK_ARGS) \
-		-o requirements.lock pyproject.toml
+	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test --extra site \
+		--extra dask $(LOCK_ARGS) -o requirements.lock pyproject.toml
 
 # The stamp is written last, and each try starts from an empty .venv: make repairs an interrupted one.
 # Only uv itself comes by pip, at the version that the lock was made with. Bytecode is compiled once
@@ -103,5 +103,5 @@ $(STAMP): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
 	.venv/bin/uv pip install --python .venv/bin/python --no-deps -e .
-	.venv/bin/python tools/check_env.py test site
+	.venv/bin/python tools/check_env.py test site dask
 	@touch $@

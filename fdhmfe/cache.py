@@ -5,6 +5,7 @@ A frozen backbone makes training on cached views hundreds of times cheaper than 
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from fdhmfe.backbone import StageBackbone
 from fdhmfe.data import Dataset
-from fdhmfe.files import build_once, content_hash, read_json, write_json
+from fdhmfe.distributed import device
+from fdhmfe.files import build_once, content_hash, read_json, reserve, write_json
 from fdhmfe.progress import progress
 from fdhmfe.views import load_views
 
@@ -79,29 +81,28 @@ def compute(
     size: int,
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
+    network, place = deepcopy(backbone).to(device()), device()  # the caller's stays where it is
     with torch.inference_mode():
         shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
     counter = folder / "progress.json"
     start = read_json(counter)["done"] if counter.exists() else 0
-    stages = [
-        np.lib.format.open_memmap(
-            folder / f"stage-{level}.npy",
-            mode="r+" if start else "w+",
-            dtype=np.float16,
-            shape=(len(rows), *shape),
-        )
-        for level, shape in enumerate(shapes)
-    ]
     np.save(folder / "rows.npy", rows)
+    files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
+    if not start:
+        for file, shape in zip(files, shapes, strict=True):
+            shape = (len(rows), *shape)
+            np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+            reserve(file)
+    stages = [np.load(file, mmap_mode="r+") for file in files]
     firsts = range(start, len(rows), BATCH)
     batches = (rows[first : first + BATCH] for first in firsts)
     loaded = read_ahead(lambda batch: load_views(dataset, batch, view, size), batches)
     for first in progress(firsts, f"stage features, view {view}"):
         images = next(loaded)
         with torch.inference_mode():
-            tokens = backbone(images.contiguous(memory_format=torch.channels_last))
+            tokens = network(images.to(place).contiguous(memory_format=torch.channels_last))
         for stage, values in zip(stages, tokens, strict=True):
-            stage[first : first + BATCH] = values.half().numpy()
+            stage[first : first + BATCH] = values.half().cpu().numpy()
         if (first - start) // BATCH % SAVE_EVERY == SAVE_EVERY - 1:
             for stage in stages:
                 stage.flush()

@@ -78,6 +78,11 @@ class Config:
     backbone_learning_rate: float = 1e-4
     weight_decay: float = 0.3
 
+    # fine-tuning: a frozen backbone always computes in 32 bits, uncompiled, once
+    precision: str = "32"  # 32 | bf16: of the backbone's convolutions; the head stays in 32
+    compile: bool = False  # the backbone, by torch.compile: minutes first, then faster steps
+    workers: int = 2  # processes that decode images ahead; 0: none
+
     @property
     def cached_stages(self) -> int:
         """Stage maps in the feature cache, shared by variants that use fewer of them."""
@@ -104,6 +109,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             grid=7,
             width=128,
             finetune=True,
+            precision="bf16",
+            workers=8,
             epochs=60,
             learning_rate=1e-3,
         ),
@@ -167,7 +174,7 @@ DATASETS = (
 BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
     *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
-    *("sweep", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
+    *("sweep", "launch", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
     *("search", "encode", "trained", "gallery", "album", "explorer"),
 )
 
@@ -178,6 +185,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "method": METHODS,
         "variant": tuple(VARIANTS),
         "proxies": ("maxmin", "random"),
+        "precision": ("32", "bf16"),
         "protocol": ("all-classes", "unseen@unseen", "validation"),
     }
 )
@@ -208,6 +216,8 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     for name in POSITIVE:
         if name in checked and checked[name] <= 0:
             raise ValueError(f"{name}={checked[name]} must be positive")
+    if checked.get("workers", 0) < 0:
+        raise ValueError(f"workers={checked['workers']} must not be negative; 0 means none")
     if checked.get("views", 2) < 2:
         raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
     method, name = checked.get("method", Config.method), checked.get("variant", "full")

@@ -68,7 +68,7 @@ def open_encoder(run: Path, **places: str) -> Encoder:
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
     channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
     head = build_method(config, channels, torch.arange(classes_of(run, state))).network
-    network = FineTuned(backbone, head, stages=len(channels))
+    network = FineTuned(backbone, head, len(channels), config.precision)
     (network if config.finetune else head).load_state_dict(state)
     model_id = content_hash(
         file_hash(run / "model.safetensors"), env["backbone_id"], config.image_size

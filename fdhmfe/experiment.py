@@ -1,15 +1,17 @@
 """One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fdhmfe import results, train
-from fdhmfe.backbone import StageBackbone
+from fdhmfe import distributed, results, train
+from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
+from fdhmfe.files import locked
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
@@ -19,17 +21,35 @@ from fdhmfe.train import batches
 
 
 class FineTuned(nn.Module):
-    """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output."""
+    """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output.
 
-    def __init__(self, backbone: StageBackbone, head: nn.Module, stages: int) -> None:
+    With `precision` bf16 the backbone computes under autocast; the head, whose batch statistics
+    and distances want the digits, in 32 bits. In training, where several processes share a batch,
+    each passes its images and gets the Output of all.
+
+    Batch norms of the backbone train as the rest of it does, on the statistics of the batch, and
+    their running statistics (momentum 0.1, as in pretraining) move to the new images: public
+    hashing code (DeepHash-pytorch, CSQ, OrthoHash) calls train() on the whole network, and eval()
+    before coding. Freezing them is the custom of detection, whose batches are of one or two.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, stages: int, precision: str = "32"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.stages = stages
+        self.precision = precision
         self.register_buffer("proxies", head.proxies, persistent=False)  # stored with the head
 
     def forward(self, inputs: list[Tensor]) -> Output:
-        return self.head(self.backbone(inputs[0])[-self.stages :])
+        images = inputs[0].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            tokens = self.backbone(images)[-self.stages :]
+        if self.precision == "bf16":
+            tokens = [x.float() for x in tokens]
+        return self.head([distributed.gather(x) for x in tokens] if self.training else tokens)
 
 
 class MeanPool(nn.Module):
@@ -45,24 +65,57 @@ def run(config: Config) -> Path:
     """Train, encode, score and store one run; returns its folder.
 
     A finished run with the same settings, data, weights and code is returned as it is when
-    `config.reuse` is set. A run that was killed continues from its last checkpoint.
+    `config.reuse` is set. A run that was killed continues from its last checkpoint; a process that
+    finds another one at the same run waits for it. Raises StorageError where the results folder
+    cannot be written, FloatingPointError naming the images where the loss is not finite.
     """
-    inputs = prepare(config)
-    name = results.run_id(config, inputs.dataset.hash, inputs.backbone_id)
-    folder = config.output_dir / "runs" / name
-    if config.reuse and results.is_finished(folder):
-        print(f"reused {folder.name}", flush=True)
-        return folder
+    return run_on(config, prepare(config))
+
+
+def run_on(config: Config, inputs: Inputs) -> Path:
+    """The run of `config` on inputs that are open already.
+
+    On this process's GPU where there is one. Of several processes that torchrun started, the
+    first alone locks, decides what is done, and writes; `distributed.process_group` must be open.
+    """
+    folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
+    if not is_done(config, folder):  # asked before locking: finished runs may be read-only
+        lock = locked(config.output_dir / "locks" / f"{folder.name}.lock")
+        with nullcontext() if distributed.rank() else lock:
+            if not is_done(config, folder):
+                make(config, inputs, folder)
+                return folder
+    print(f"reused {folder.name}", flush=True)
+    return folder
+
+
+def is_done(config: Config, folder: Path) -> bool:
+    """Whether the run need not be made: it is finished and may be reused."""
+    return distributed.as_the_first(config.reuse and results.is_finished(folder))
+
+
+def make(config: Config, inputs: Inputs, folder: Path) -> None:
+    """Train, encode and score, and write the run folder."""
+    with distributed.first_goes_first():
+        for left in folder.glob(".*.partial"):  # by a process that was killed
+            left.unlink()
     started = time.perf_counter()
     model = build_model(config, inputs)
+    model.modules.to(distributed.device())
+    if config.compile and config.finetune:
+        model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
-    history = train_model(model, config, inputs, checkpoint)
+    history, pace = train_model(model, config, inputs, checkpoint)
     encoded = encode(model.network, inputs)
+    if distributed.rank():
+        return
     facts = {
         "seconds": round(time.perf_counter() - started, 1),
         "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
         "dataset_hash": inputs.dataset.hash,
         "backbone_id": inputs.backbone_id,
+        "processes": distributed.world_size(),
+        **(pace._asdict() if pace else {}),
         **kept_on_object(model.network, inputs),
     }
     solved = solved_codes(model, inputs)
@@ -70,8 +123,7 @@ def run(config: Config) -> Path:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
     rows = metric_rows(encoded, config.method, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
-    checkpoint.unlink(missing_ok=True)
-    return folder
+    remove_checkpoints(checkpoint)
 
 
 def build_model(config: Config, inputs: Inputs) -> Method:
@@ -84,22 +136,30 @@ def build_model(config: Config, inputs: Inputs) -> Method:
 def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
     """What reads the source's batches: the head, after the backbone if those are images."""
     if isinstance(inputs.source, ImageSource):
-        return FineTuned(inputs.backbone, head, stages=len(inputs.channels))
+        backbone = distributed.global_batch_norms(inputs.backbone)
+        return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
     return head
 
 
-def train_model(
-    method: Method, config: Config, inputs: Inputs, checkpoint: Path
-) -> list[dict[str, float]]:
-    """Train on the train split; returns the history, empty for a closed-form method."""
+def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
+    """Train on the train split; the history of a closed-form method is empty.
+
+    Raises FloatingPointError with the files of the batch whose loss is not finite.
+    """
     rows = inputs.dataset.rows("train")
     if method.criterion is None:
         network = method.network
         head = network.head if isinstance(network, FineTuned) else network
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
-        return []
+        return train.Fitted([], None)
     labels = torch.from_numpy(inputs.dataset.labels(rows))
-    return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    try:
+        return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    except train.LossError as error:
+        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        raise FloatingPointError(
+            f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
+        ) from error
 
 
 def encode(model: nn.Module, inputs: Inputs) -> Encoded:
@@ -135,7 +195,9 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     rows = inputs.dataset.rows("test")
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
         return {}
-    outputs = [network.eval()(inputs.source.plain_batches(part)[0]) for part in batches(rows)]
+    device = distributed.device_of(network.eval())
+    tokens = (views[0] for views in inputs.source.encoding_batches(batches(rows)))
+    outputs = [network(train.on_device(batch, device)) for batch in tokens]
     if not getattr(outputs[0], "kept_index", []):
         return {}
     masks = [inputs.dataset.mask(row) for row in rows]

@@ -1,40 +1,133 @@
 """Files that are either whole or absent: atomic writes, build-once folders, content hashes."""
 
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+REFUSED = {errno.EACCES, errno.EPERM}
+
+
+class StorageError(OSError):
+    """A place cannot be written: the disk is full, read-only, or not ours to write."""
+
+
+def storage_error(path: Path, code: int) -> StorageError:
+    """What to say, and do, when the system refuses to write `path`."""
+    return StorageError(
+        code,
+        f"{path} cannot be written ({os.strerror(code)}): make room or make the folder writable, "
+        "or choose another one, then run the same again; finished runs and checkpoints are kept",
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within the block, a failure to write to `path` or beside it becomes a StorageError.
+
+    Errors of other places, such as a file that cannot be read, stay as they are.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        code = error_number(error)
+        here = str(getattr(error, "filename", None)).startswith(str(path.parent))
+        if code in FULL or (code in REFUSED and here):
+            raise storage_error(path, code) from error
+        raise
+
+
+def error_number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors names it, and NumPy implies it, in the text."""
+    if re.search(r"\d+ requested and \d+ written", str(error)):
+        return errno.ENOSPC
+    named = re.search(r"os error (\d+)", str(error))
+    return int(named[1]) if named else getattr(error, "errno", None)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; StorageError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error.errno) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, after waiting for the process that has it; kill -9 frees it."""
+    make_folder(path.parent)
+    lock = FileLock(path)
+    with writing(path):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"waiting for another process, which holds {path}", flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds.
 
-    A killed process leaves `path` as it was. The temporary name carries the process id, so two
-    writers never share it, and it is removed when the block fails.
+    A killed process leaves `path` as it was. The temporary name carries machine and process, so two
+    writers never share it; it is removed when the block fails or, after a kill, by the next writer.
+    Raises StorageError where the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stem = f".{path.name}.{platform.node()}"
+    partial = path.with_name(f"{stem}.{os.getpid()}.partial")
+    make_folder(path.parent)
+    with writing(path):
+        for left in path.parent.glob(f"{escape(stem)}.*.partial"):
+            if not is_running(int(left.name.split(".")[-2])):
+                left.unlink(missing_ok=True)
+        try:
+            yield partial
+            with open(partial, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
     try:
-        yield partial
-        with open(partial, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        partial.write_bytes(json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -49,22 +142,50 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
     """Return `folder`, first making it with `build(partial_folder)` if it does not exist.
 
     One process builds while others wait on a lock file; the folder appears only when complete.
-    What a killed build left is wiped, or handed to `build` again when `resume` is set.
+    What a killed build left is wiped, or handed to `build` again when `resume` is set. Raises
+    StorageError as `atomic` does.
     """
     folder = Path(folder)
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f"{folder.name}.partial")
-    with FileLock(f"{folder}.lock"):
+    with locked(folder.with_name(f"{folder.name}.lock")), writing(folder):
         if folder.exists():
             return folder
-        if partial.exists() and not resume:
-            shutil.rmtree(partial)
-        partial.mkdir(exist_ok=True)
-        build(partial)
+        if resume:
+            partial = folder.with_name(f"{folder.name}.partial")
+            partial.mkdir(exist_ok=True)
+            build(partial)
+        else:
+            partial = fresh_partial(folder)
+            try:
+                build(partial)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
         os.replace(partial, folder)
     return folder
+
+
+def fresh_partial(folder: Path) -> Path:
+    """An empty folder to build `folder` in, after wiping what killed builds left.
+
+    Its name is this process's own: workers that outlive a killed build write into the old one.
+    """
+    for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    return partial
+
+
+def reserve(path: Path) -> None:
+    """Give a sparse file its room on disk: a full disk is an error here, not a crash later.
+
+    Writing to a memory map of a file that the disk has no room for kills the process (SIGBUS).
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "rb+") as handle:
+            os.posix_fallocate(handle.fileno(), 0, os.path.getsize(path))
 
 
 def file_hash(path: Path) -> str:

@@ -1,21 +1,31 @@
 """What a run reads: a checked data set, its backbone, and where batches come from."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from fdhmfe import backbone as backbones
-from fdhmfe import views
+from fdhmfe import distributed, views
 from fdhmfe.backbone import StageBackbone, frozen, pretrained
 from fdhmfe.cache import StageCache, cached_view
 from fdhmfe.config import REPOSITORY, Config, resolve
-from fdhmfe.data import Dataset, open_dataset
+from fdhmfe.data import DataError, Dataset, open_dataset
 from fdhmfe.embedded import embedded_backbone, embedded_weights
 from fdhmfe.files import content_hash, file_hash
 from fdhmfe.views import PLAIN_VIEWS, load_views
+
+Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
+# The settings that `prepare` reads: configurations alike in these share data, weights and features
+READ = (
+    *("dataset", "data_dir", "toy_classes", "toy_train", "toy_test", "image_size"),
+    *("protocol", "validation_share", "unseen_share"),
+    *("backbone", "weights", "embedded_epochs", "finetune", "views", "grid", "cached_stages"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,10 @@ class CachedSource:
     views: list[StageCache]
     stages: int
 
+    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+        for rows, rng in plan:
+            yield self.training_batch(rows, rng)
+
     def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
         view = rng.integers(len(self.views), size=len(rows))
         parts = [self.views[v].read(rows[[i]], self.stages) for i, v in enumerate(view)]
@@ -33,20 +47,69 @@ class CachedSource:
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
         return [self.views[view].read(rows, self.stages) for view in PLAIN_VIEWS]
 
+    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]:
+        for rows in parts:
+            yield self.plain_batches(rows)
+
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images decoded on demand, for fine-tuning; training images are random crops."""
+    """Images decoded on demand, for fine-tuning; training images are random crops.
+
+    `workers` processes decode the batches to come, two each, while the network works on one; with
+    0, each batch is decoded when it is asked for. What is drawn at random is drawn with the order
+    of the batches, here: the number of workers, or which of them is faster, changes no pixel.
+    Where several processes share a run, a training batch holds this process's images only.
+    """
+
+    dataset: Dataset
+    size: int
+    workers: int = 0
+
+    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+        draws = ((distributed.share(rows), int(rng.integers(2, 2**31))) for rows, rng in plan)
+        for images in self.decoded(draws):
+            yield [images]
+
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
+        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
+
+    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]:
+        images = self.decoded((rows, view) for rows in parts for view in PLAIN_VIEWS)
+        for _ in parts:
+            yield [[next(images)] for _ in PLAIN_VIEWS]
+
+    def decoded(self, draws: Iterable[tuple[np.ndarray, int]]) -> Iterator[Tensor]:
+        """The images (B, 3, size, size) of each (rows, view), in order, in memory a GPU can read.
+
+        Raises DataError naming a file that cannot be read.
+        """
+        loader = DataLoader(
+            Decoder(self.dataset, self.size),
+            sampler=draws,
+            batch_size=None,  # an element of the sampler is a batch
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else starting it would draw from the training's own
+        )
+        for images in loader:
+            if isinstance(images, DataError):
+                raise images
+            yield images
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A batch of one view of images, in a worker process; an error is returned as it is."""
 
     dataset: Dataset
     size: int
 
-    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-        view = int(rng.integers(2, 2**31))
-        return [load_views(self.dataset, rows, view, self.size)]
-
-    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
+    def __getitem__(self, draw: tuple[np.ndarray, int]) -> Tensor | DataError:
+        try:
+            return load_views(self.dataset, *draw, self.size)
+        except DataError as error:  # raised in a worker, it would come wrapped in a traceback
+            return error
 
 
 @dataclass(frozen=True)
@@ -58,6 +121,7 @@ class Inputs:
     backbone_id: str  # content hash of the weights
     source: CachedSource | ImageSource
     channels: list[int]
+    precision: str = "32"  # of a backbone that is fine-tuned: 32 | bf16
 
 
 def prepare(config: Config) -> Inputs:
@@ -70,11 +134,11 @@ def prepare(config: Config) -> Inputs:
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
     channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
     source = (
-        ImageSource(dataset, config.image_size)
+        ImageSource(dataset, config.image_size, config.workers)
         if config.finetune
         else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
     )
-    return Inputs(dataset, backbone, backbone_id, source, channels)
+    return Inputs(dataset, backbone, backbone_id, source, channels, config.precision)
 
 
 def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:

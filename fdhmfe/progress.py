@@ -33,4 +33,16 @@ def progress(
         yield item
         if done in marks:
             seconds = time.perf_counter() - started
-            print(f"{description}: {done}/{total}, {seconds:.0f} s", flush=True)
+            print(
+                f"{description}: {done}/{total}, {seconds:.0f} s{left(seconds, done, total)}",
+                flush=True,
+            )
+
+
+def left(seconds: float, done: int, total: int) -> str:
+    """The time that remains if it passes as it did for what is done; empty at the end.
+
+    >>> left(30.0, 1, 3), left(90.0, 3, 3)
+    (', about 60 s left', '')
+    """
+    return f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""

@@ -1,7 +1,8 @@
 """Run the ordered notebooks headless: python -m fdhmfe.reproduce --help.
 
 Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with its
-traceback, and the notebooks after it that need nothing from it still run.
+traceback, and the notebooks after it that need nothing from it still run. Started again, the
+command skips the notebooks before the first that is missing, failed or out of date.
 """
 
 import argparse
@@ -11,13 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
 from fdhmfe import config
-from fdhmfe.config import REPOSITORY
+from fdhmfe.config import REPOSITORY, resolve
+from fdhmfe.files import atomic, content_hash, file_hash, writing
 from fdhmfe.lesson import NOTEBOOKS, declared_parameters
+from fdhmfe.progress import left
 
 CHOICES = ("profile", "dataset", "data_dir", "weights", "backbone", "results_dir")
 
@@ -37,9 +41,30 @@ def main(arguments: list[str] | None = None) -> int:
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    failed = [name_of(path) for path in notebooks if not execute(path, given, settings.output_dir)]
+    todo = notebooks
+    if not (options.only or options.again):
+        todo = out_of_date(notebooks, given, settings.output_dir)
+        if len(todo) < len(notebooks):
+            print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
+    return run_all(todo, given, settings.output_dir)
+
+
+def run_all(notebooks: list[Path], given: dict[str, Any], output_dir: Path) -> int:
+    """Run notebooks one after the other, then say which failed and why; returns the exit code."""
+    failed: dict[str, str] = {}
+    started = time.perf_counter()
+    for done, path in enumerate(notebooks):
+        rest = left(time.perf_counter() - started, done, len(notebooks))
+        print(f"[{done + 1}/{len(notebooks)}{rest}] {name_of(path)} ...", flush=True)
+        error = execute(path, given, output_dir)
+        if error:
+            failed[name_of(path)] = error
+            print(f"{name_of(path)} failed: {error}", flush=True)
     if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        print(f"{len(failed)} of {len(notebooks)} notebooks failed:", file=sys.stderr)
+        for name, error in failed.items():
+            copy = output_dir / "notebooks" / f"{name}.ipynb"
+            print(f"  {name}: {error}\n  see {copy}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -55,6 +80,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers, such as 06 09")
     parser.add_argument(
         "--solutions", action="store_true", help="also the solutions of their exercises, afterwards"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="run notebooks that are done, too (as --only does)"
     )
     return parser.parse_args(arguments)
 
@@ -81,33 +109,92 @@ def selected(notebook: Path, only: list[str] | None) -> bool:
     return not only or notebook.name[:2] in only
 
 
-def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
-    """Execute one notebook with the parameters it declares; False if a cell failed."""
-    declared = declared_parameters(notebook)
-    parameters = {name: value for name, value in given.items() if name in declared}
-    output = output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    name = name_of(notebook)
-    print(f"{name} ...", flush=True)
-    started = time.perf_counter()
+def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
+    """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
+
+    The executed copy gets a record of what it was made from and which files it wrote.
+    """
+    output = executed_copy(notebook, output_dir)
+    made_from = origin(notebook, given)
+    started = time.time()
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(output),
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            cwd=str(REPOSITORY),
-            # A pipe instead of TCP ports: no clash between kernels, nothing listens on a network.
-            config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
-        )
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            papermill.execute_notebook(
+                str(notebook),
+                str(output),
+                parameters=parameters_of(notebook, given),
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                cwd=str(REPOSITORY),
+                # A pipe instead of TCP ports: no clash between kernels, no port listens.
+                config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
+            )
+            record(output, made_from, written_since(started, output_dir))
     except PapermillExecutionError as error:
-        print(f"{name} failed: {error.ename}: {error.evalue}\nsee {output}", flush=True)
+        return f"{error.ename}: {error.evalue}"
+    except Exception as error:  # a kernel that died, a full disk: the next notebook may do better
+        return f"{type(error).__name__}: {error}"
+    print(f"{name_of(notebook)} {time.time() - started:.0f} s", flush=True)
+    return ""
+
+
+def executed_copy(notebook: Path, output_dir: Path) -> Path:
+    return output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
+
+
+def parameters_of(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    declared = declared_parameters(notebook)
+    return {name: value for name, value in given.items() if name in declared}
+
+
+def out_of_date(notebooks: list[Path], given: dict[str, Any], output_dir: Path) -> list[Path]:
+    """The first notebook that is not done, and those after it, which may read what it writes."""
+    for position, notebook in enumerate(notebooks):
+        if not is_done(notebook, given, output_dir):
+            return notebooks[position:]
+    return []
+
+
+def is_done(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
+    """Whether the executed copy is whole, of today's inputs, and what it wrote is still there."""
+    try:
+        copy = nbformat.read(executed_copy(notebook, output_dir), as_version=4)
+    except (OSError, ValueError):  # absent, or cut short
         return False
-    print(f"{name} {time.perf_counter() - started:.0f} s", flush=True)
-    return True
+    known = copy.metadata.get("fdhmfe", {})
+    if known.get("made_from") != origin(notebook, given):
+        return False
+    return all((output_dir / name).exists() for name in known["wrote"])
+
+
+def origin(notebook: Path, given: dict[str, Any]) -> str:
+    """Changes with the notebook, its parameters, the package, and the data and weights given."""
+    package = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
+    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    code = [file_hash(path) for path in (notebook, *package)]
+    return content_hash(code, parameters_of(notebook, given), stats)
+
+
+def written_since(moment: float, output_dir: Path) -> list[str]:
+    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder."""
+    patterns = ("tables/[!.]*", "figures/[!.]*", "runs/*/metrics.csv")
+    files = [path for pattern in patterns for path in output_dir.glob(pattern)]
+    return sorted(
+        path.relative_to(output_dir).as_posix() for path in files if path.stat().st_mtime >= moment
+    )
+
+
+def record(output: Path, made_from: str, wrote: list[str]) -> None:
+    """Note in an executed notebook what it was made from and what it wrote."""
+    copy = nbformat.read(output, as_version=4)
+    copy.metadata["fdhmfe"] = {"made_from": made_from, "wrote": wrote}
+    with atomic(output) as partial:
+        partial.write_text(nbformat.writes(copy), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import io
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fdhmfe.config import BESIDE_THE_RUN, REPOSITORY, Config
-from fdhmfe.files import atomic, content_hash, file_hash, read_json, write_json
+from fdhmfe.files import atomic, content_hash, file_hash, json_bytes, read_json
 from fdhmfe.scoring import CODE_ARRAYS
 
 COLUMNS = (
@@ -36,16 +37,23 @@ COLUMNS = (
     "n_database",
     "value",
 )
-# Settings that say where things are or whether to reuse them, not what is computed
-PLACES = ("data_dir", "weights", "results_dir", "reuse")
+# Settings that say where things are, whether to reuse them or who helps, not what is computed
+PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
+FINE_TUNING = ("precision", "compile")  # a frozen backbone does not follow them
 
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
     """A readable name that changes with anything the codes depend on: settings, data, weights."""
-    settings = {k: v for k, v in asdict(config).items() if k not in PLACES}
+    aside = PLACES if config.finetune else PLACES + FINE_TUNING
+    settings = {k: v for k, v in asdict(config).items() if k not in aside}
     key = content_hash(settings, dataset_hash, backbone_id)[:8]
     names = (config.dataset, config.method, config.variant)
     return "-".join([*names, f"{config.bits}bits", f"seed{config.seed}", key])
+
+
+def run_folder(config: Config, dataset_hash: str, backbone_id: str) -> Path:
+    """Where the run of these settings, data and weights is, or will be."""
+    return config.output_dir / "runs" / run_id(config, dataset_hash, backbone_id)
 
 
 def source_hash() -> str:
@@ -96,32 +104,47 @@ def write_run(
     rows: list[dict[str, Any]],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write a whole run folder, each file atomically, metrics.csv last.
+    """Write a whole run folder: every file is written before the first takes its place.
 
-    rows: those of scoring.metric_rows; they are completed with the run's settings.
+    metrics.csv, which says that a run is finished, comes last and is absent meanwhile. rows: those
+    of scoring.metric_rows; they are completed with the run's settings.
     """
-    write_json(folder / "config.json", asdict(config))
-    write_json(folder / "env.json", {**environment(), **facts})
-    write_csv(folder / "history.csv", pd.DataFrame(history or {"epoch": []}))
-    write_npz(folder / "codes.npz", codes)
-    with atomic(folder / "model.safetensors") as partial:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
     names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
     common = {name: getattr(config, name) for name in names} | {"run_id": folder.name}
     table = pd.DataFrame([{**common, **row} for row in rows])
-    write_csv(folder / "metrics.csv", table[list(COLUMNS)])
+    with ExitStack() as files:  # which take their places in reverse order
+
+        def write(name: str, content: bytes) -> None:
+            files.enter_context(atomic(folder / name)).write_bytes(content)
+
+        write("metrics.csv", csv_bytes(table[list(COLUMNS)]))
+        write("config.json", json_bytes(asdict(config)))
+        write("env.json", json_bytes({**environment(), **facts}))
+        write("history.csv", csv_bytes(pd.DataFrame(history or {"epoch": []})))
+        write("codes.npz", npz_bytes(codes))
+        state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
+        write("model.safetensors", save(state))
+        (folder / "metrics.csv").unlink(missing_ok=True)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as partial:
-        table.to_csv(partial, index=False)
+        partial.write_bytes(csv_bytes(table))
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()  # np.savez would append .npz to the temporary name
-    np.savez_compressed(buffer, **arrays)
     with atomic(path) as partial:
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(npz_bytes(arrays))
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def read_codes(folder: Path) -> dict[str, np.ndarray]:

@@ -1,32 +1,58 @@
 """Training and encoding: the only place that calls backward."""
 
-import json
 import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fdhmfe import distributed
+from fdhmfe.checkpoint import History, load_checkpoint, save_checkpoint
 from fdhmfe.config import Config
-from fdhmfe.files import atomic
 from fdhmfe.methods import Batch, Method
 from fdhmfe.progress import progress, watched
 
-History = list[dict[str, float]]
 ENCODING_BATCH = 128
 
 
 class Source(Protocol):
     """Where inputs come from: cached stage features, or images for fine-tuning."""
 
-    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]: ...
+    def training_batches(
+        self, plan: Iterator[tuple[np.ndarray, np.random.Generator]]
+    ) -> Iterator[list[Tensor]]: ...
 
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]: ...
+
+    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]: ...
+
+
+class Pace(NamedTuple):
+    """How fast the last epoch went, and what held it up."""
+
+    images_per_second: float  # of all processes together
+    waiting: float  # share of its time in which the network waited for data, 0..1
+
+
+class Fitted(NamedTuple):
+    """What training leaves beside the trained network."""
+
+    history: History  # a row per epoch
+    pace: Pace | None  # None where nothing was left to train
+
+
+class LossError(FloatingPointError):
+    """The loss of a batch is not finite; `rows` are the table rows of its images."""
+
+    def __init__(self, message: str, rows: np.ndarray) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 def fit(
@@ -36,37 +62,85 @@ def fit(
     labels: Tensor,
     config: Config,
     checkpoint: Path,
-) -> History:
-    """Train `method.network` in place for a fixed number of epochs; returns one row per epoch.
+) -> Fitted:
+    """Train `method.network` in place, where it is, for a fixed number of epochs.
 
-    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is replaced, so a
+    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
     killed run continues from its last whole epoch. Everything random in an epoch follows from
     (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
-    Raises FloatingPointError when the loss is not finite.
+    Raises LossError when the loss is not finite.
     """
     optimiser = make_optimiser(method.network, config)
-    history = load_checkpoint(checkpoint, method.modules, optimiser)
+    with distributed.first_goes_first():
+        history = load_checkpoint(checkpoint, method.modules, optimiser)
+    done, pace = distributed.agreed(len(history)), None
+    labels = labels.to(distributed.device_of(method.network))
     if history:
-        print(f"resuming after epoch {len(history)} of {config.epochs}", flush=True)
-    for epoch in progress(range(len(history), config.epochs), "epochs", lines=0):
-        torch.manual_seed(config.seed * 100_003 + epoch)
-        rng = np.random.default_rng([config.seed, epoch])
-        order = rng.permutation(len(rows))
-        parts = []
-        slices = batch_slices(len(rows), config.batch_size)
-        for step, part in enumerate(slices):
-            done = (epoch + step / len(slices)) / config.epochs
-            set_learning_rate(optimiser, done)
-            index = order[part]
-            inputs = source.training_batch(rows[index], rng)
-            batch = Batch(labels[index], torch.from_numpy(index), done)
+        print(f"resuming after epoch {done} of {config.epochs}", flush=True)
+    with closing(source.training_batches(planned(rows, config, done))) as stream:
+        for epoch in progress(range(done, config.epochs), "epochs", lines=0):
+            means, pace = train_epoch(method, stream, rows, labels, config, epoch, optimiser)
+            history.append({"epoch": epoch + 1} | means)
+            if distributed.rank() == 0:
+                save_checkpoint(checkpoint, method.modules, optimiser, history)
+            if not watched():
+                print("  ".join(f"{k} {v:.4g}" for k, v in history[-1].items()), flush=True)
+    return Fitted(history, pace)
+
+
+def planned(
+    rows: np.ndarray, config: Config, done: int
+) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
+    """Every batch's rows after `done` epochs, and the generator for what else is random in it."""
+    for epoch in range(done, config.epochs):
+        places, rng = epoch_batches(len(rows), config, epoch)
+        for part in places:
+            yield rows[part], rng
+
+
+def epoch_batches(
+    count: int, config: Config, epoch: int
+) -> tuple[list[np.ndarray], np.random.Generator]:
+    """Places (B,) among the `count` images, for each batch of an epoch; the generator that drew."""
+    rng = np.random.default_rng([config.seed, epoch])
+    order = rng.permutation(count)
+    return [order[part] for part in batch_slices(count, config.batch_size)], rng
+
+
+def train_epoch(
+    method: Method,
+    stream: Iterator[list[Tensor]],
+    rows: np.ndarray,
+    labels: Tensor,
+    config: Config,
+    epoch: int,
+    optimiser: torch.optim.Optimizer,
+) -> tuple[dict[str, float], Pace]:
+    """One pass over the training images; returns the means of the loss and its parts."""
+    torch.manual_seed(config.seed * 100_003 + epoch)
+    order, _ = epoch_batches(len(labels), config, epoch)
+    parts, waited, started = [], 0.0, time.perf_counter()
+    for step, places in enumerate(order):
+        done = (epoch + step / len(order)) / config.epochs
+        set_learning_rate(optimiser, done)
+        asked = time.perf_counter()
+        inputs = on_device(next(stream), labels.device)
+        waited += time.perf_counter() - asked
+        index = torch.from_numpy(places).to(labels.device)
+        batch = Batch(labels[index], index, done)
+        try:
             parts.append(train_step(method, inputs, batch, optimiser))
-        method.criterion.end_epoch()
-        history.append({"epoch": epoch + 1} | pd.DataFrame(parts).mean().to_dict())
-        save_checkpoint(checkpoint, method.modules, optimiser, history)
-        if not watched():
-            print("  ".join(f"{k} {v:.4g}" for k, v in history[-1].items()), flush=True)
-    return history
+        except FloatingPointError as error:
+            raise LossError(str(error), rows[places]) from error
+    method.criterion.end_epoch()
+    seconds = time.perf_counter() - started
+    pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
+    return pd.DataFrame(parts).mean().to_dict(), pace
+
+
+def on_device(inputs: list[Tensor], device: torch.device) -> list[Tensor]:
+    """A batch where the network is; from pinned memory the copy overlaps with computing."""
+    return [x.to(device, non_blocking=True) for x in inputs]
 
 
 def train_step(
@@ -80,6 +154,7 @@ def train_step(
         raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")
     optimiser.zero_grad()
     total.backward()
+    distributed.average_gradients(method.network.parameters())
     nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)
     optimiser.step()
     return values
@@ -119,41 +194,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None
         group["lr"] = group["peak"] * factor
 
 
-def save_checkpoint(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History
-) -> None:
-    """Model, optimiser state and history in one safetensors file, replaced atomically."""
-    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in state.items()}
-    with atomic(path) as partial:
-        save_file(tensors, partial, metadata={"history": json.dumps(history)})
-
-
-def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:
-    """Restore what save_checkpoint wrote; an absent or unreadable file means a fresh start."""
-    if not path.exists():
-        return []
-    try:
-        with safe_open(path, framework="pt") as file:
-            history = json.loads(file.metadata()["history"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        print(f"{path} cannot be read ({error}); starting again", flush=True)
-        return []
-    model.load_state_dict(section(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in section(tensors, "optimiser.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return history
-
-
-def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
     """Rows in batches for encoding, where their size does not change the result."""
     return [rows[first : first + size] for first in range(0, len(rows), size)]
@@ -163,10 +203,15 @@ def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
 def relaxed_codes(
     model: nn.Module, source: Source, rows: np.ndarray, batch: int = ENCODING_BATCH
 ) -> Tensor:
-    """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views."""
+    """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views.
+
+    The model computes where it is, u is on the CPU. Several processes share the rows, and each
+    returns all of u.
+    """
     model.eval()
+    device = distributed.device_of(model)
     parts = []
-    for part in batches(rows, batch):
-        views = source.plain_batches(part)
-        parts.append(torch.stack([model(inputs).u for inputs in views]).mean(0).cpu())
-    return torch.cat(parts)
+    for views in source.encoding_batches(batches(distributed.encoding_share(rows), batch)):
+        codes = [model(on_device(inputs, device)).u for inputs in views]
+        parts.append(torch.stack(codes).mean(0).cpu())
+    return distributed.collect(torch.cat(parts), len(rows))

@@ -1,12 +1,18 @@
 """Many runs at once: the same results as one by one, and a failure that names itself."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_folder
 
+from fdhmfe import embedded, inputs
 from fdhmfe import sweep as sweeps
 from fdhmfe.config import Config, load
 from fdhmfe.results import read_codes
@@ -34,7 +40,7 @@ def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root
     times = [(folder / "codes.npz").stat().st_mtime_ns for folder in folders]
     capsys.readouterr()
     assert sweep(runs, jobs=1) == folders
-    assert capsys.readouterr().out.count("reused") == 4
+    assert "reused 4 of 4 runs" in capsys.readouterr().out
     assert [(folder / "codes.npz").stat().st_mtime_ns for folder in folders] == times
     assert torch.get_num_threads() == threads
 
@@ -47,27 +53,129 @@ def test_what_fails_is_named_and_the_others_still_run(root):
     assert len(done) == 1 and "12bits" in done[0]
 
 
-def test_processes_give_the_codes_of_a_serial_sweep(root, monkeypatch):
-    # Worker processes find features where the parent made them: the cache is in the repository,
-    # so each worker is pointed to the temporary one.
-    monkeypatch.setattr(sweeps, "_attempt", _Elsewhere(root))
-    runs = [settings(root, seed=seed) for seed in range(2)]
-    serial = [read_codes(folder) for folder in sweep(runs, jobs=1)]
-    again = [settings(root, seed=s, results_dir=str(root / "parallel")) for s in range(2)]
-    for one, folder in zip(serial, sweep(again, jobs=2), strict=True):
-        other = read_codes(folder)
-        assert all(np.array_equal(one[name], other[name]) for name in one)
+def test_no_worker_is_started_for_a_finished_run(root, monkeypatch):
+    runs = [settings(root, method="lsh", seed=seed) for seed in range(3)]
+    sweep(runs[:2], jobs=1)
+    asked = []
+
+    def attempt(number: int, config: Config) -> tuple[int, str]:
+        asked.append(config.seed)
+        return number, "not made"
+
+    monkeypatch.setattr(sweeps, "_attempt", attempt)
+    with pytest.raises(RuntimeError, match="1 of 3 runs failed"):
+        sweep(runs, jobs=1)
+    assert asked == [2]
 
 
-class _Elsewhere:
-    """sweep._attempt with the caches below `root`, in whatever process it runs."""
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory) -> tuple[Path, list[dict[str, np.ndarray]]]:
+    """A folder of images, and the codes of twelve runs on it, one after the other."""
+    root = tmp_path_factory.mktemp("sweep")
+    write_folder(root / "images", classes=3, per_class=10)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (embedded, inputs):
+            patch.setattr(module, "REPOSITORY", root)
+        return root, [read_codes(folder) for folder in sweep(twelve(root, "serial"), jobs=1)]
 
-    def __init__(self, root: Path) -> None:
+
+def twelve(root: Path, results: str) -> list[Config]:
+    return [
+        settings(root, method=method, bits=bits, seed=seed, results_dir=str(root / results))
+        for method in ("fdh-mfe", "csq", "adsh")
+        for bits in (12, 24)
+        for seed in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("kills", [0, 1])
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_two_workers_give_the_codes_of_a_serial_sweep(serial, monkeypatch, capsys, engine, kills):
+    root, expected = serial
+    monkeypatch.setattr(embedded, "REPOSITORY", root)
+    monkeypatch.setattr(inputs, "REPOSITORY", root)
+    results = f"{engine}-{kills}"
+    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, kills, root / f"{results}.killed"))
+    with cluster() if engine == "dask" else nullcontext() as scheduler:
+        folders = sweep(twelve(root, results), jobs=2, scheduler=scheduler)
+    for folder, wanted in zip(folders, expected, strict=True):
+        assert folder.parents[2] == root / results
+        found = read_codes(folder)
+        assert all(np.array_equal(found[name], wanted[name]) for name in wanted), folder.name
+    assert len((root / f"{results}.pids").read_text().split()) >= 2
+    assert (root / f"{results}.killed").exists() == bool(kills)
+    if engine == "processes":
+        assert ("a worker broke down (TerminatedWorkerError" in capsys.readouterr().out) == kills
+    assert not list((root / results).rglob("*.partial"))
+    assert not list((root / results).rglob("checkpoint-*"))
+
+
+def test_a_run_that_kills_each_of_its_workers_is_named_and_the_others_are_kept(serial, monkeypatch):
+    root, _ = serial
+    monkeypatch.setattr(embedded, "REPOSITORY", root)
+    monkeypatch.setattr(inputs, "REPOSITORY", root)
+    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, sweeps.TRIES, root / "each.killed"))
+    runs = twelve(root, "each")[4:8]
+    with pytest.raises(RuntimeError, match=r"csq full 24 bits, seed 1: TerminatedWorkerError"):
+        sweep(runs, jobs=2)
+    assert len(list((root / "each").rglob("metrics.csv"))) >= 1
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """The address of a Dask scheduler with two worker processes."""
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as local:
+        yield local.scheduler_address
+
+
+def test_workers_of_several_threads_are_refused(root):
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as local,
+        pytest.raises(ValueError, match="--nthreads 1"),
+    ):
+        sweep([settings(root)], scheduler=local.scheduler_address)
+
+
+class Elsewhere:
+    """sweep._attempt with the caches below `root`, in whatever process it runs.
+
+    The worker of one of the runs is killed (-9) after an epoch, `kills` times.
+    """
+
+    def __init__(self, root: Path, kills: int, killed: Path) -> None:
         self.root = root
+        self.kills = kills
+        self.killed = killed
         self.attempt = sweeps._attempt
 
-    def __call__(self, config: Config) -> Path | str:
-        from fdhmfe import embedded, inputs
+    def __call__(self, number: int, config: Config) -> tuple[int, Path | str]:
+        from fdhmfe import embedded, inputs, train
 
         embedded.REPOSITORY = inputs.REPOSITORY = self.root
-        return self.attempt(config)
+        log(self.killed.with_suffix(".pids"), os.getpid())
+        whole = train.save_checkpoint
+
+        def save_and_die(*arguments: Any) -> None:
+            whole(*arguments)
+            log(self.killed, number)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        deaths = self.killed.read_text().split() if self.killed.exists() else []
+        chosen = (config.method, config.bits, config.seed) == ("csq", 24, 1)
+        if chosen and len(deaths) < self.kills:
+            train.save_checkpoint = save_and_die
+        try:
+            return self.attempt(number, config)
+        finally:
+            train.save_checkpoint = whole
+
+
+def log(path: Path, number: int) -> None:
+    with open(path, "a") as file:
+        file.write(f"{number}\n")

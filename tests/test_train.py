@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import write_folder
@@ -16,20 +18,22 @@ from safetensors.torch import load_file
 
 from fdhmfe import experiment
 from fdhmfe.cache import StageCache
+from fdhmfe.checkpoint import load_checkpoint, previous, save_checkpoint
 from fdhmfe.config import REPOSITORY, Config, load
+from fdhmfe.data import DataError, open_dataset
+from fdhmfe.files import read_json
 from fdhmfe.hashing import binarise
-from fdhmfe.inputs import CachedSource
+from fdhmfe.inputs import CachedSource, ImageSource
 from fdhmfe.methods import Method, build_method
-from fdhmfe.results import read_codes
+from fdhmfe.results import read_codes, run_id
 from fdhmfe.train import (
     batch_slices,
     fit,
-    load_checkpoint,
     make_optimiser,
     relaxed_codes,
-    save_checkpoint,
     set_learning_rate,
 )
+from fdhmfe.views import load_views
 
 CHANNELS, ROWS = [6, 8], np.arange(26)
 LABELS = torch.arange(26) % 4
@@ -58,8 +62,8 @@ def fitted(
     checkpoint: Path, config: Config, inputs: CachedSource | None = None
 ) -> tuple[Method, list[dict[str, float]]]:
     method = build_method(config, CHANNELS, LABELS)
-    history = fit(method, inputs or source(), ROWS, LABELS, config, checkpoint)
-    return method, history
+    fitted = fit(method, inputs or source(), ROWS, LABELS, config, checkpoint)
+    return method, fitted.history
 
 
 def codes(method: Method) -> torch.Tensor:
@@ -144,6 +148,36 @@ def test_a_corrupt_checkpoint_starts_again_and_says_so(tmp_path, capsys, content
     assert "starting again" in said
     assert len(history) == 4
     assert torch.equal(codes(again), codes(whole))
+
+
+def flip(path: Path) -> None:
+    """Change one bit of the last tensor: a file that still parses."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("older_is_good", [True, False])
+@pytest.mark.parametrize("damage", [flip, lambda path: os.truncate(path, 1000)])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
+    tmp_path, capsys, damage, older_is_good
+):
+    path, config = tmp_path / "c", settings()
+    whole, history = fitted(path, config)
+    damage(path)
+    if not older_is_good:
+        damage(previous(path))
+    capsys.readouterr()
+    again, retold = fitted(path, config)
+    said = capsys.readouterr().out
+    assert f"{path} cannot be read" in said
+    assert "going back to the checkpoint before it" in said
+    assert ("resuming after epoch 3 of 4" in said) == older_is_good
+    assert ("starting again" in said) != older_is_good
+    assert retold == history
+    assert torch.equal(codes(again), codes(whole))
+    fitted(path, config)
+    assert "cannot be read" not in capsys.readouterr().out  # what was damaged is gone
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -259,7 +293,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
             if line.startswith("epoch 3"):
                 process.kill()
     folder = tmp_path / "killed" / "quick" / "runs" / whole.name
-    assert [path.name.split("-")[0] for path in folder.iterdir()] == ["checkpoint"]
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {"checkpoint"}
 
     capsys.readouterr()
     resumed = whole_run(tmp_path, "killed")
@@ -275,12 +309,78 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
     assert weights[0] == weights[1]
 
 
-def test_fine_tuning_trains_the_backbone_and_stores_it(tmp_path, own_cache):
+def test_fine_tuning_trains_the_backbone_whatever_the_workers(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=3, per_class=8)
-    folder = whole_run(tmp_path, "results", epochs=2, finetune=True)
+    given = dict(epochs=2, finetune=True)
+    folder = whole_run(tmp_path, "results", workers=0, **given)
     assert read_codes(folder)["query_codes"].shape == (12, 12)
     (before,) = own_cache.glob("embedded-*/model.safetensors")
     key = "stages.1.0.0.weight"
     (after,) = (v for k, v in load_file(folder / "model.safetensors").items() if k.endswith(key))
     change = (after - load_file(before)[key]).abs().max()
     assert 0 < change < 0.1
+    facts = read_json(folder / "env.json")
+    assert facts["images_per_second"] > 0
+    assert 0 < facts["waiting"] < 1
+    for workers in (1, 3):
+        again = whole_run(tmp_path, f"{workers} workers", workers=workers, **given)
+        assert again.name == folder.name
+        for name in ("model.safetensors", "history.csv"):
+            assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_bf16_is_another_run_with_nearly_the_same_losses(tmp_path, own_cache):
+    write_folder(tmp_path / "images", classes=3, per_class=8)
+    given = dict(epochs=2, finetune=True, workers=0)
+    folders = [whole_run(tmp_path, "r", precision=p, **given) for p in ("32", "bf16")]
+    assert folders[0].name != folders[1].name
+    full, half = (pd.read_csv(folder / "history.csv").loss for folder in folders)
+    assert (full != half).all()
+    np.testing.assert_allclose(half, full, rtol=0.05)
+    assert (
+        load_file(folders[1] / "model.safetensors").keys()
+        == load_file(folders[0] / "model.safetensors").keys()
+    )
+    frozen = [load("quick", precision=p) for p in ("32", "bf16")]
+    assert run_id(frozen[0], "", "") == run_id(frozen[1], "", ""), "nothing to be fine-tuned"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_breaks_while_training_is_named(tmp_path, workers):
+    write_folder(tmp_path / "images", classes=2, per_class=8)
+    config = settings(dataset="folder", data_dir=str(tmp_path / "images"), image_size=32)
+    data = open_dataset(config)
+    rows = data.rows("train")
+    broken = data.root / data.table.path.iat[rows[3]]
+    broken.write_bytes(broken.read_bytes()[:200])
+    images = ImageSource(data, 32, workers)
+    plan = ((rows[i : i + 2], np.random.default_rng(0)) for i in range(0, len(rows), 2))
+    with pytest.raises(DataError) as raised:
+        list(images.training_batches(plan))
+    assert str(raised.value).startswith(f"{broken} cannot be read")
+    assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_come_in_the_order_asked_for(tmp_path, workers):
+    write_folder(tmp_path / "images", classes=2, per_class=8)
+    data = open_dataset(settings(dataset="folder", data_dir=str(tmp_path / "images")))
+    images = ImageSource(data, 32, workers)
+    parts = [np.array([3, 1, 7]), np.array([0, 2])]
+    for rows, views in zip(parts, images.encoding_batches(parts), strict=True):
+        for view, (found,) in enumerate(views):
+            assert torch.equal(found, load_views(data, rows, view, 32))
+        whole = images.plain_batches(rows)
+        assert all(torch.equal(a[0], b[0]) for a, b in zip(views, whole, strict=True))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_backbone_gives_nearly_the_same_losses(tmp_path, own_cache):
+    write_folder(tmp_path / "images", classes=2, per_class=8)
+    given = dict(epochs=1, finetune=True, workers=0)
+    folders = [whole_run(tmp_path, "r", compile=c, **given) for c in (False, True)]
+    assert folders[0].name != folders[1].name
+    plain, compiled = (pd.read_csv(folder / "history.csv").loss for folder in folders)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3)
+    names = [load_file(folder / "model.safetensors").keys() for folder in folders]
+    assert names[0] == names[1]

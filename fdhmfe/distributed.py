@@ -1,0 +1,213 @@
+"""Where a run computes: its device, and how the processes of torchrun share one run.
+
+Each process runs the backbone on its share of a batch. Then the tokens of all of them are
+gathered, and every process computes the head and the loss of the whole batch. So whatever looks at
+a batch (proxies, batch-hard triplets, bit statistics, batch norms, memories of codes; of any
+method) sees the global one and knows nothing of processes. A head costs little beside a backbone.
+In a process of its own, everything here leaves its argument as it is.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+
+
+def device() -> torch.device:
+    """This process's own GPU, or the CPU where there is none (CUDA_VISIBLE_DEVICES hides them)."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's tensors are."""
+    tensors = (*network.parameters(), *network.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the other processes, if torchrun started this one: NCCL between GPUs, else gloo."""
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(device())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_goes_first() -> Iterator[None]:
+    """The first process does what follows before the others do: it may put files in order."""
+    if world_size() > 1 and rank() > 0:
+        dist.barrier()
+    yield
+    if world_size() > 1 and rank() == 0:
+        dist.barrier()
+
+
+def as_the_first(value: bool) -> bool:
+    """The first process's value: what it sees on disk decides for all."""
+    box = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
+def agreed(value: int) -> int:
+    """The same value as everywhere, else RuntimeError: the processes must take the same steps."""
+    values = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(values, value)
+    if set(values) != {value}:
+        raise RuntimeError(
+            f"the processes found {values} finished epochs: results_dir must be one folder that "
+            "all machines share"
+        )
+    return value
+
+
+def share(rows: np.ndarray) -> np.ndarray:
+    """This process's part of a batch's rows (B,). ValueError if B does not divide evenly."""
+    if len(rows) % world_size():
+        raise ValueError(
+            f"a batch of {len(rows)} does not divide evenly among {world_size()} processes: "
+            "change batch_size"
+        )
+    size = len(rows) // world_size()
+    return rows[rank() * size : (rank() + 1) * size]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        # Every process has the whole loss, so its gradient is complete: nothing to add up. The
+        # factor makes the mean over processes, which average_gradients takes, a sum here.
+        return world_size() * gradient.chunk(world_size())[rank()]
+
+
+def gather(x: Tensor) -> Tensor:
+    """The parts (B / P, ...) of all P processes as one batch (B, ...), in the order of `share`."""
+    return _Gather.apply(x.contiguous()) if world_size() > 1 else x
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world_size()).split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def encoding_share(rows: np.ndarray) -> np.ndarray:
+    """Every P-th of the rows (M,) to encode, some twice so that all processes have as many."""
+    if not len(rows):
+        return rows
+    return np.resize(rows, -(-len(rows) // world_size()) * world_size())[rank() :: world_size()]
+
+
+def collect(codes: Tensor, count: int) -> Tensor:
+    """The codes (count, K) of all rows, on the CPU, from those (B, K) of each encoding_share."""
+    if world_size() == 1:
+        return codes
+    parts = [torch.empty_like(codes, device=device()) for _ in range(world_size())]
+    dist.all_gather(parts, codes.to(device()))
+    return torch.stack(parts, dim=1).flatten(0, 1)[:count].cpu()
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        # What every process computes depends on this one's x.
+        return _Sum.forward(context, gradient)
+
+
+class GlobalBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes, for CPUs, which torch's SyncBatchNorm refuses.
+
+    x (B, C, H, W), equally many on each process.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        mean = self.global_mean(x)
+        centred = x - mean
+        variance = self.global_mean(centred.square())
+        count = world_size() * x.numel() / x.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(variance.flatten() * count / (count - 1), self.momentum)
+        scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
+        return centred * scale + self.bias[:, None, None]
+
+    def global_mean(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (1, C, 1, 1); with a gradient to every process's x."""
+        wide = x.float() if x.dtype == torch.bfloat16 else x
+        return _Sum.apply(wide.mean((0, 2, 3), keepdim=True)) / world_size()
+
+
+def global_batch_norms(network: nn.Module) -> nn.Module:
+    """Let the batch norms of a network that sees a share of each batch see all of it, in training.
+
+    Parameters, buffers and their names stay. The network itself is changed where it can be.
+    """
+    if world_size() == 1:
+        return network
+    if torch.cuda.is_available():
+        return convert_sync_batchnorm(network)
+    for name, module in network.named_modules():
+        if type(module) is nn.BatchNorm2d:
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, as_global(module))
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(
+            module, GlobalBatchNorm
+        ):
+            raise ValueError(
+                f"{name} ({type(module).__name__}) cannot see the batches of other processes on a "
+                "CPU: use GPUs, one process, or another backbone"
+            )
+    return network
+
+
+def as_global(norm: nn.BatchNorm2d) -> GlobalBatchNorm:
+    """The same batch norm over all processes, with the same parameters and buffers."""
+    made = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    for name, tensor in (*norm.named_parameters(), *norm.named_buffers()):
+        setattr(made, name, tensor)
+    return made.train(norm.training)

@@ -1,0 +1,193 @@
+"""Two real processes train one network as one process does; the first alone writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_folder
+from safetensors.torch import load_file
+
+from fdhmfe import distributed, embedded, experiment, inputs, launch, tables
+from fdhmfe.config import REPOSITORY, load
+
+SETTINGS = dict(
+    **dict(dataset="folder", image_size=32, grid=4, width=16, keep=3, bits=12, views=2),
+    **dict(embedded_epochs=1, finetune=True, workers=1, learning_rate=1e-3),
+    **dict(batch_size=8, epochs=13),  # 52 steps
+)
+METHODS = ("fdh-mfe", "orthohash", "adsh", "exchnet")
+
+# Run by each process: the runs of some methods, and every step's loss; `double`: in 64 bits.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from fdhmfe import distributed, embedded, experiment, inputs, train
+from fdhmfe.config import load
+
+root, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
+embedded.REPOSITORY = inputs.REPOSITORY = root
+step, build, save = train.train_step, experiment.build_model, train.save_checkpoint
+losses = []
+
+def noted(*given):
+    values = step(*given)
+    losses.append(values["loss"])
+    return values
+
+def doubled(*given):
+    method = build(*given)
+    method.modules.double()
+    return method
+
+def stopping(path, model, optimiser, history):
+    save(path, model, optimiser, history)
+    if len(history) == asked["stop"]:
+        sys.exit(9)
+
+train.train_step, train.save_checkpoint = noted, stopping
+if asked["double"]:
+    experiment.build_model = doubled
+    train.on_device = lambda batch, device: [x.double() for x in batch]
+with distributed.process_group():
+    for method in asked["methods"]:
+        losses.clear()
+        config = load("quick", **asked["settings"], method=method, results_dir=sys.argv[3])
+        note = {"processes": distributed.world_size()}
+        try:
+            note["folder"] = str(experiment.run(config))
+        finally:
+            path = Path(sys.argv[3]) / f"{method}-{distributed.rank()}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(note | {"losses": losses}))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("distributed")
+    write_folder(root / "images", classes=4, per_class=16)
+    (root / "script.py").write_text(SCRIPT)
+    return root
+
+
+def trained(
+    place: Path, processes: int, name: str, *, methods=METHODS, double=False, stop=-1, **given
+) -> int:
+    """Run SCRIPT in some processes of one thread each; results go to place/name."""
+    settings = SETTINGS | {"data_dir": str(place / "images")} | given
+    asked = dict(settings=settings, double=double, stop=stop, methods=methods)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(torchrun if processes > 1 else []), place / "script.py"]
+    done = subprocess.run(
+        [*command, place, json.dumps(asked), place / name],
+        **dict(capture_output=True, text=True, check=False),
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0 or stop > 0, done.stderr
+    return done.returncode
+
+
+def note(place: Path, name: str, method: str, rank: int = 0) -> dict[str, Any]:
+    return json.loads((place / name / f"{method}-{rank}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def both(place: Path) -> Path:
+    """All METHODS in one process and in two."""
+    trained(place, 1, "one")
+    trained(place, 2, "two")
+    return place
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_have_the_loss_curve_and_the_result_of_one(both, method):
+    one, two, other = (
+        note(both, *where) for where in (("one", method), ("two", method), ("two", method, 1))
+    )
+    assert (one["processes"], two["processes"], len(one["losses"])) == (1, 2, 52)
+    np.testing.assert_allclose(two["losses"][:50], one["losses"][:50], rtol=1e-4)
+    np.testing.assert_allclose(other["losses"], two["losses"], rtol=1e-6)  # the same whole batch
+    folders = [Path(made["folder"]) for made in (one, two)]
+    assert folders[0].name == folders[1].name, "the number of processes is not in a run's name"
+    names = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert names[0] == names[1]
+    weights = [load_file(folder / "model.safetensors") for folder in folders]
+    for name in weights[0]:  # running statistics of the backbone's batch norms among them
+        torch.testing.assert_close(weights[1][name], weights[0][name], rtol=0.02, atol=0.01)
+    assert tables.read_map(folders[1]) == pytest.approx(tables.read_map(folders[0]), abs=0.02)
+
+
+def test_what_is_left_between_them_is_rounding(place):
+    curves = []
+    for processes in (1, 2):
+        name = f"double-{processes}"
+        trained(place, processes, name, double=True, methods=["fdh-mfe"])
+        curves.append(note(place, name, "fdh-mfe")["losses"])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-9)
+
+
+def test_one_process_goes_on_where_two_were_stopped(both, monkeypatch, capsys):
+    assert trained(both, 2, "stopped", stop=6, methods=["fdh-mfe"]) != 0
+    for module in (embedded, inputs):
+        monkeypatch.setattr(module, "REPOSITORY", both)
+    settings = SETTINGS | {"data_dir": str(both / "images"), "results_dir": str(both / "stopped")}
+    folder = experiment.run(load("quick", **settings))
+    assert "resuming after epoch 6 of 13" in capsys.readouterr().out
+    whole = Path(note(both, "two", "fdh-mfe")["folder"])
+    assert folder.name == whole.name
+    assert tables.read_map(folder) == pytest.approx(tables.read_map(whole), abs=0.02)
+
+
+def test_shares_follow_each_other_and_gathered_codes_are_in_order(monkeypatch):
+    rows = np.arange(6)
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    shares, encoded = [], []
+    for rank in range(4):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares += distributed.share(np.arange(8)).tolist()
+        encoded.append(distributed.encoding_share(rows))
+    assert shares == list(range(8))
+    assert [len(part) for part in encoded] == [2, 2, 2, 2]
+    assert np.stack(encoded, axis=1).ravel()[:6].tolist() == rows.tolist()
+    with pytest.raises(ValueError, match="a batch of 6 does not divide evenly among 4 processes"):
+        distributed.share(rows)
+
+
+def test_batch_norms_that_cannot_see_the_others_are_refused(monkeypatch):
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm3d(2))
+    assert distributed.global_batch_norms(network)[0].__class__ is torch.nn.BatchNorm2d
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"1 \(BatchNorm3d\) cannot see the batches of other"):
+        distributed.global_batch_norms(network)
+
+
+def test_launch_runs_what_the_command_line_says(place, monkeypatch, capsys):
+    for module in (embedded, inputs):
+        monkeypatch.setattr(module, "REPOSITORY", place)
+    given = SETTINGS | {"data_dir": place / "images", "epochs": 1, "results_dir": place / "launch"}
+    words = [str(word) for pair in given.items() for word in ("-p", *pair)]
+    assert launch.main(["--profile", "quick", *words]) == 0
+    (folder,) = (place / "launch").glob("quick/runs/*")
+    assert f"{folder}\nmAP 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "message"),
+    [
+        ("bitz", "3", "unknown parameter 'bitz'; did you mean 'bits'"),
+        ("bits", "many", "bits='many' must be int, not str"),
+        ("finetune", "yes", "finetune='yes' must be bool"),
+        ("workers", "-1", "workers=-1 must not be negative"),
+        ("precision", "16", "precision='16' is not known"),
+    ],
+)
+def test_launch_says_what_is_wrong(capsys, word, value, message):
+    assert launch.main(["--profile", "quick", "-p", word, value]) == 1
+    assert message in capsys.readouterr().err
