@@ -63,7 +63,8 @@ def neighbours(
         frame(grid[row, 0], query, "query", QUERY)
         for column in range(k):
             ok = right[row, column]
-            title = f"{'✓' if ok else '✗'} {distances[row, column]} bits"
+            bits = distances[row, column]
+            title = f"{'✓' if ok else '✗'} {bits} bit{'' if bits == 1 else 's'}"
             frame(grid[row, column + 1], hits[row][column], title, RIGHT if ok else WRONG)
     return figure
 
