@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
@@ -100,11 +101,15 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             cwd=str(REPOSITORY),
+            iopub_timeout=300,  # a busy machine may be silent for longer than the default, 4 s
             # A pipe instead of TCP ports: no clash between kernels, nothing listens on a network.
             config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
         )
     except PapermillExecutionError as error:
         print(f"{name} failed: {error.ename}: {error.evalue}\nsee {output}", flush=True)
+        return False
+    except (CellTimeoutError, DeadKernelError) as error:  # such as a kernel killed for memory
+        print(f"{name} failed: {error}\nsee {output}", flush=True)
         return False
     print(f"{name} {time.perf_counter() - started:.0f} s", flush=True)
     return True
