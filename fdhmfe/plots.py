@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import seaborn as sns
@@ -33,15 +34,21 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def contact_sheet(
     images: Sequence[Image.Image], titles: Sequence[str], columns: int = 8, side: float = 1.1
 ) -> Figure:
-    """Images in rows of `columns`, each under its title; `side` is a tile's width in inches."""
+    """Images in rows of `columns`, each under its title; `side` is a tile's width in inches.
+
+    Titles break between words, so that they can be large: a sheet is often printed small.
+    """
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * side, rows * side * 1.2), layout="constrained")
+    wrapped = [fill(title, int(10 * side), break_long_words=False) for title in titles]
+    lines = max(title.count("\n") for title in wrapped) + 1
+    size = columns * side, rows * (side + 0.17 * lines)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
-    for axis, image, title in zip(axes, images, titles, strict=False):
+    for axis, image, title in zip(axes, images, wrapped, strict=False):
         axis.imshow(image)
-        axis.set_title(title, fontsize=7, pad=2)
+        axis.set_title(title, fontsize=10, pad=2)
     return figure
 
 
@@ -57,7 +64,7 @@ def neighbours(
     vermilion and crossed, so that colour never speaks alone.
     """
     count, k = right.shape
-    figure = Figure(figsize=(1.15 * (k + 1), 1.35 * count), layout="constrained")
+    figure = Figure(figsize=(1.15 * (k + 1), 1.4 * count), layout="constrained")
     grid = figure.subplots(count, k + 1, squeeze=False)
     for row, query in enumerate(queries):
         frame(grid[row, 0], query, "query", QUERY)
@@ -73,7 +80,7 @@ def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
     """An image with a coloured border and a title of the same colour."""
     axis.imshow(image)
     axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=8, color=colour, pad=2)
+    axis.set_title(title, fontsize=12, color=colour, pad=2)
     for spine in axis.spines.values():
         spine.set(edgecolor=colour, linewidth=2.5)
 
@@ -92,12 +99,12 @@ def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     figure = Figure(figsize=(7, 0.35 * len(codes) + 0.5), layout="constrained")
     axis = figure.subplots()
     axis.imshow(codes, cmap="gray", vmin=-1, vmax=1, aspect="auto")
-    axis.set_yticks(range(len(codes)), titles, fontsize=8)
+    axis.set_yticks(range(len(codes)), titles, fontsize=11)
     axis.set_yticks(np.arange(len(codes) + 1) - 0.5, minor=True)
     axis.set_xticks(np.arange(codes.shape[1] + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="#999999", linewidth=0.5)
     axis.tick_params(which="minor", length=0)
-    axis.set_xlabel("bit (white +1, black -1)")
+    axis.set_xlabel("bit (white +1, black -1)", fontsize=12)
     return figure
 
 
@@ -135,8 +142,8 @@ def code_maps(
             style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
             axis.scatter(*chosen.T, s=12, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=12)
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right", fontsize=7, frameon=False
+        *axes[0].get_legend_handles_labels(), loc="outside right", fontsize=10, frameon=False
     )
     return figure

@@ -49,7 +49,7 @@ def panels(images: Sequence[Image.Image], titles: Sequence[str]) -> tuple[Figure
     figure = Figure(figsize=(1.75 * columns + 0.6, 1.75 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, title in zip(axes[0], ["image", *titles], strict=True):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=12)
     for axis, image in zip(axes[:, 0], images, strict=True):
         photograph(axis, image)
     return figure, axes
@@ -81,7 +81,7 @@ def heat_maps(
             outline(axis, marked, len(array), "white")
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
     bar.solids.set_alpha(1)
-    bar.set_label(unit, fontsize=9)
+    bar.set_label(unit, fontsize=12)
     return figure
 
 
@@ -125,7 +125,7 @@ def graph_over(
     axes = figure.subplots(1, len(edges), squeeze=False)[0]
     for axis, (title, pairs) in zip(axes, edges.items(), strict=True):
         photograph(axis, image, grey=True)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=12)
         for listener, heard in pairs:
             same = stage[listener] == stage[heard]
             arrow(axis, places[heard], places[listener], weights[listener, heard], same=same)
@@ -136,7 +136,7 @@ def graph_over(
                 *chosen.T, s=26, edgecolor="black", lw=0.5, label=f"stage {level + 1}", **look
             )
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=11)
     return figure
 
 

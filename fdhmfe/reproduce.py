@@ -129,6 +129,7 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 cwd=str(REPOSITORY),
+                iopub_timeout=300,  # a busy machine may be silent for longer than the default, 4 s
                 # A pipe instead of TCP ports: no clash between kernels, no port listens.
                 config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
             )

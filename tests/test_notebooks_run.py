@@ -11,6 +11,7 @@ import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import tool
 
+from fdhmfe import reproduce
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
 from fdhmfe.lesson import NOTEBOOKS
 from fdhmfe.reproduce import ordered_notebooks, solutions
@@ -100,3 +101,17 @@ def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    notebook = nbformat.v4.new_notebook()
+    cells = [
+        'profile: str = "smoke"  # any',
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    ]
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, tmp_path / "00_dies.ipynb")
+    reason = reproduce.execute(tmp_path / "00_dies.ipynb", {}, tmp_path / "out")
+    assert "Kernel died" in reason

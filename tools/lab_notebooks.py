@@ -152,11 +152,11 @@ def wait_for(address: str, server: subprocess.Popen, seconds: float = 90) -> Non
 def run_all(page: Page, address: str, notebook: str, seconds: float = 900) -> list[str]:
     """Open a notebook in JupyterLab and run all cells; returns the errors its cells show."""
     page.goto(f"{address}/lab/tree/{notebook}?reset")
-    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=240_000)
     select = page.locator(".jp-Dialog").get_by_role("button", name="Select", exact=True)
     page.add_locator_handler(select, lambda button: button.click())
     # Run All before the kernel is there would run nothing.
-    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=240_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     try:
