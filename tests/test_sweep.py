@@ -88,37 +88,40 @@ def twelve(root: Path, results: str) -> list[Config]:
     ]
 
 
-@pytest.mark.parametrize("kills", [0, 1])
 @pytest.mark.parametrize("engine", ["processes", "dask"])
-def test_two_workers_give_the_codes_of_a_serial_sweep(serial, monkeypatch, capsys, engine, kills):
+def test_two_workers_one_of_them_killed_give_the_codes_of_a_serial_sweep(
+    serial, monkeypatch, capsys, engine
+):
     root, expected = serial
     monkeypatch.setattr(embedded, "REPOSITORY", root)
     monkeypatch.setattr(inputs, "REPOSITORY", root)
-    results = f"{engine}-{kills}"
-    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, kills, root / f"{results}.killed"))
+    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / f"{engine}.killed"))
     with cluster() if engine == "dask" else nullcontext() as scheduler:
-        folders = sweep(twelve(root, results), jobs=2, scheduler=scheduler)
+        folders = sweep(twelve(root, engine), jobs=2, scheduler=scheduler)
     for folder, wanted in zip(folders, expected, strict=True):
-        assert folder.parents[2] == root / results
+        assert folder.parents[2] == root / engine
         found = read_codes(folder)
         assert all(np.array_equal(found[name], wanted[name]) for name in wanted), folder.name
-    assert len((root / f"{results}.pids").read_text().split()) >= 2
-    assert (root / f"{results}.killed").exists() == bool(kills)
-    if engine == "processes":
-        assert ("a worker broke down (TerminatedWorkerError" in capsys.readouterr().out) == kills
-    assert not list((root / results).rglob("*.partial"))
-    assert not list((root / results).rglob("checkpoint-*"))
+    assert len(set((root / f"{engine}.pids").read_text().split())) >= 2
+    assert (root / f"{engine}.killed").exists()
+    if engine == "processes":  # Dask replaces a worker by itself
+        assert "a worker broke down (TerminatedWorkerError" in capsys.readouterr().out
+    assert not list((root / engine).rglob("*.partial"))
+    assert not list((root / engine).rglob("checkpoint-*"))
 
 
-def test_a_run_that_kills_each_of_its_workers_is_named_and_the_others_are_kept(serial, monkeypatch):
+def test_a_run_that_kills_its_worker_each_time_is_named_and_the_others_are_kept(
+    serial, monkeypatch
+):
     root, _ = serial
     monkeypatch.setattr(embedded, "REPOSITORY", root)
     monkeypatch.setattr(inputs, "REPOSITORY", root)
-    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, sweeps.TRIES, root / "each.killed"))
-    runs = twelve(root, "each")[4:8]
-    with pytest.raises(RuntimeError, match=r"csq full 24 bits, seed 1: TerminatedWorkerError"):
+    monkeypatch.setattr(sweeps, "TRIES", 1)
+    monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / "each.killed"))
+    runs = twelve(root, "serial")[:1] + twelve(root, "each")[7:8]
+    with pytest.raises(RuntimeError, match="1 of 2 runs failed") as at:
         sweep(runs, jobs=2)
-    assert len(list((root / "each").rglob("metrics.csv"))) >= 1
+    assert "seed 1: TerminatedWorkerError" in str(at.value)
 
 
 @contextmanager
