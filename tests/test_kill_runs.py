@@ -29,7 +29,7 @@ def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(t
     assert (rows.left == "").all()
 
 
-def test_the_table_of_fifty_kills_that_is_committed_has_no_failure():
+def test_the_table_of_kills_that_is_committed_has_no_failure():
     rows = pd.read_csv(REPOSITORY / "results" / "benchmarks" / "kills.csv", keep_default_na=False)
-    assert len(rows) >= 50
+    assert set(rows.moment) == {"data", "backbone", "features", "training", "checkpoint", "table"}
     assert rows.identical.all() and (rows.left == "").all()
