@@ -81,7 +81,9 @@ def compute(
     size: int,
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
-    network, place = deepcopy(backbone).to(device()), device()  # the caller's stays where it is
+    place = device()
+    # The caller's stays where it is; a copy of a traced network forgets that it only evaluates.
+    network = deepcopy(backbone).eval().to(place)
     with torch.inference_mode():
         shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
     counter = folder / "progress.json"
