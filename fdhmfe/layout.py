@@ -27,8 +27,9 @@ def required_folder(config: Config) -> Path:
     root = resolve(config.data_dir)
     if not root.is_dir():
         command = f"python -m fdhmfe.data {config.dataset} --root {root}"
-        hint = "" if config.dataset == "folder" else f"; to get the data set: {command}"
-        raise DataError(f"data_dir {root} is not a folder{hint}")
+        own = config.dataset == "folder"
+        hint = "set it to one of <class>/<image>" if own else f"to get the data set: {command}"
+        raise DataError(f"data_dir {root} is not a folder; {hint}")
     return root
 
 
@@ -51,7 +52,10 @@ def image_files(folder: Path) -> list[Path]:
 def present(path: Path) -> Path:
     """`path` if it is a file; else DataError."""
     if not path.is_file():
-        raise DataError(f"{path} is missing: {path.parent} is not a complete data set")
+        raise DataError(
+            f"{path} is missing: {path.parent} is not a complete data set; "
+            "python -m fdhmfe.data NAME --root FOLDER fetches it, or says what to put where"
+        )
     return path
 
 

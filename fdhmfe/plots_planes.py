@@ -61,7 +61,7 @@ def trails(
                 axis.scatter(*proxies[label], s=190, lw=0.8, zorder=4, **star)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
     handles, shown = panels[0].get_legend_handles_labels()
-    figure.legend(handles, shown, loc="outside right", frameon=False, fontsize=8)
+    figure.legend(handles, shown, loc="outside right", frameon=False, fontsize=12)
     return figure
 
 
@@ -89,7 +89,7 @@ def field(
             own = {"color": "white", "edgecolor": "black", "marker": "*"}
             axis.scatter(*proxies[:1].T, s=190, zorder=4, **own)
             axis.scatter(*proxies[1:].T, s=60, zorder=4, color="white", marker="x")
-    figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g").set_label("loss", fontsize=9)
+    figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g").set_label("loss", fontsize=12)
     return figure
 
 
@@ -112,9 +112,10 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
         axis.axhline(0, color="#999999", lw=0.8)
         axis.axvline(0, color="#999999", lw=0.8)
         axis.set_aspect("equal")
-        axis.set_title(title, fontsize=9)
-        axis.set_xlabel(names[0], fontsize=8)
-    panels[0].set_ylabel(names[1], fontsize=8)
+        axis.set_title(title, fontsize=13)
+        axis.set_xlabel(names[0], fontsize=12)
+        axis.tick_params(labelsize=11)
+    panels[0].set_ylabel(names[1], fontsize=12)
     sns.despine(figure)
     return figure, panels
 
