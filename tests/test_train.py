@@ -280,7 +280,8 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
         embedded.REPOSITORY = root
         test_train.whole_run(root, "killed")
     """)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    threads = str(torch.get_num_threads())  # sums differ in their last bits with it
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": threads}
     environment.pop("JPY_SESSION_NAME", None)
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
