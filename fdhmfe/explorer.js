@@ -100,6 +100,7 @@ function spelled(image, length) {
 
 // Share of the database at each distance: the query's class upwards, all other classes downwards.
 function histogram(found, query, length, radius) {
+  const known = query.label !== null;
   const counts = { right: Array(length + 1).fill(0), wrong: Array(length + 1).fill(0) };
   for (const { image, bits } of found) {
     counts[image.label === query.label ? "right" : "wrong"][bits] += 1;
@@ -114,14 +115,13 @@ function histogram(found, query, length, radius) {
       const height = (counts[side][d] / peak(side)) * half;
       const y = side === "right" ? half + 4 - height : half + 4;
       if (height) {
-        shapes += `<rect class="${side}" x="${place(d)}" y="${y.toFixed(2)}" width="${(0.8 * step).toFixed(2)}" height="${height.toFixed(2)}"/>`;
+        shapes += `<rect class="${known ? side : "open"}" x="${place(d)}" y="${y.toFixed(2)}" width="${(0.8 * step).toFixed(2)}" height="${height.toFixed(2)}"/>`;
       }
     }
     if (d % (length > 24 ? 8 : 4) === 0) {
       shapes += `<text x="${(+place(d) + 0.4 * step).toFixed(2)}" y="${2 * half + 20}">${d}</text>`;
     }
   }
-  const known = query.label !== null;
   const title = known ? "Same class upwards, other classes downwards" : "Database images downwards";
   if (known) shapes += `<text class="end" x="${width - 10}" y="${half - 6}">same class</text>`;
   shapes += `<text class="end" x="${width - 10}" y="${half + 22}">${known ? "other classes" : "database"}</text>`;

@@ -140,7 +140,7 @@ def code_maps(
         for label, name in enumerate(names):
             chosen = points[labels == label]
             style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
-            axis.scatter(*chosen.T, s=12, label=name, linewidths=0, **style)
+            axis.scatter(*chosen.T, s=24, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
     figure.legend(
