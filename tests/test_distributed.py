@@ -20,9 +20,9 @@ SETTINGS = dict(
     **dict(dataset="folder", image_size=32, grid=4, width=16, keep=3, bits=12, views=2),
     **dict(embedded_epochs=1, finetune=True, workers=1),
     learning_rate=2e-4,  # near that of the first steps of profile paper: it warms up
-    **dict(batch_size=8, epochs=13),  # 52 steps
+    **dict(batch_size=16, epochs=13),  # 52 steps of 64 images to learn from
 )
-METHODS = ("fdh-mfe", "orthohash", "adsh", "exchnet")
+METHODS = ("fdh-mfe", "orthohash", "adsh")
 
 # Run by each process: the runs of some methods, and every step's loss; `double`: in 64 bits.
 SCRIPT = """
@@ -72,7 +72,7 @@ with distributed.process_group():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("distributed")
-    write_folder(root / "images", classes=4, per_class=16)
+    write_folder(root / "images", classes=4, per_class=32)
     (root / "script.py").write_text(SCRIPT)
     return root
 
@@ -125,12 +125,12 @@ def test_two_processes_have_the_loss_curve_and_the_result_of_one(both, method):
 
 
 def test_what_is_left_between_them_is_rounding(place):
-    curves = []
+    methods = ("fdh-mfe", "exchnet")  # where rounding may choose other tokens, or cross a kink
     for processes in (1, 2):
-        name = f"double-{processes}"
-        trained(place, processes, name, double=True, methods=["fdh-mfe"])
-        curves.append(note(place, name, "fdh-mfe")["losses"])
-    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-12)
+        trained(place, processes, f"double-{processes}", double=True, methods=methods)
+    for method in methods:
+        one, two = (note(place, f"double-{n}", method)["losses"] for n in (1, 2))
+        np.testing.assert_allclose(two, one, rtol=1e-10)
 
 
 def test_one_process_goes_on_where_two_were_stopped(both, monkeypatch, capsys):
