@@ -66,6 +66,8 @@ class FolderReport:
 
 def check_folder(root: Path) -> FolderReport:
     """Decode every picture of <root>/<class>/<image>; DataError where there is none to read."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: name one that holds <class>/<image>")
     folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     if not folders:
         raise DataError(f"{root} holds no class folders: put pictures in {root}/<class>/<image>")

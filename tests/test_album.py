@@ -80,6 +80,8 @@ def test_a_folder_without_pictures_says_what_is_expected(tmp_path):
     (tmp_path / "bad" / "class" / "1.jpg").write_text("")
     with pytest.raises(DataError, match="none of the 1 pictures"):
         check_folder(tmp_path / "bad")
+    with pytest.raises(DataError, match="absent is not a folder: name one that holds"):
+        check_folder(tmp_path / "absent")
 
 
 def test_the_sample_holds_queries_only(run, tmp_path):
