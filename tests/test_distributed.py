@@ -23,7 +23,6 @@ SETTINGS = dict(
     **dict(batch_size=16, epochs=13),  # 52 steps of 64 images to learn from
 )
 METHODS = ("fdh-mfe", "orthohash", "adsh")
-KINKED = ("fdh-mfe", "exchnet")  # where rounding may choose other tokens, or cross a kink
 
 # Run by each process: the runs of some methods, and every step's loss; `double`: in 64 bits.
 SCRIPT = """
@@ -113,8 +112,8 @@ def test_two_processes_have_the_loss_curve_and_the_result_of_one(both, method):
         note(both, *where) for where in (("one", method), ("two", method), ("two", method, 1))
     )
     assert (one["processes"], two["processes"], len(one["losses"])) == (1, 2, 52)
-    steps = 10 if method in KINKED else 50  # all 50 in 64 bits, below
-    np.testing.assert_allclose(two["losses"][:steps], one["losses"][:steps], rtol=1e-4)
+    # Later, rounding may choose other tokens, or cross a kink: the test below compares all steps.
+    np.testing.assert_allclose(two["losses"][:10], one["losses"][:10], rtol=1e-4)
     np.testing.assert_allclose(other["losses"], two["losses"], rtol=1e-6)  # the same whole batch
     folders = [Path(made["folder"]) for made in (one, two)]
     assert folders[0].name == folders[1].name, "the number of processes is not in a run's name"
@@ -127,9 +126,10 @@ def test_two_processes_have_the_loss_curve_and_the_result_of_one(both, method):
 
 
 def test_what_is_left_between_them_is_rounding(place):
+    methods = (*METHODS, "exchnet")
     for processes in (1, 2):
-        trained(place, processes, f"double-{processes}", double=True, methods=KINKED)
-    for method in KINKED:
+        trained(place, processes, f"double-{processes}", double=True, methods=methods)
+    for method in methods:
         one, two = (note(place, f"double-{n}", method)["losses"] for n in (1, 2))
         np.testing.assert_allclose(two, one, rtol=1e-10)
 
