@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import papermill
@@ -41,29 +41,47 @@ def main(arguments: list[str] | None = None) -> int:
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    job = Job(given, settings.output_dir, state_of(given))
     todo = notebooks
     if not (options.only or options.again):
-        todo = out_of_date(notebooks, given, settings.output_dir)
+        todo = out_of_date(notebooks, job)
         if len(todo) < len(notebooks):
             print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
-    return run_all(todo, given, settings.output_dir)
+    return run_all(todo, job)
 
 
-def run_all(notebooks: list[Path], given: dict[str, Any], output_dir: Path) -> int:
+class Job(NamedTuple):
+    """What all notebooks of one command share."""
+
+    given: dict[str, Any]  # the parameters of the command line
+    output_dir: Path  # results/<profile>
+    state: str  # of the package, the data and the weights when the command started: `state_of`
+
+
+def state_of(given: dict[str, Any]) -> str:
+    """Changes with the package, and with the data and weights given."""
+    package = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
+    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return content_hash([file_hash(path) for path in package], stats)
+
+
+def run_all(notebooks: list[Path], job: Job) -> int:
     """Run notebooks one after the other, then say which failed and why; returns the exit code."""
     failed: dict[str, str] = {}
     started = time.perf_counter()
     for done, path in enumerate(notebooks):
         rest = left(time.perf_counter() - started, done, len(notebooks))
         print(f"[{done + 1}/{len(notebooks)}{rest}] {name_of(path)} ...", flush=True)
-        error = execute(path, given, output_dir)
+        error = execute(path, job)
         if error:
             failed[name_of(path)] = error
             print(f"{name_of(path)} failed: {error}", flush=True)
     if failed:
         print(f"{len(failed)} of {len(notebooks)} notebooks failed:", file=sys.stderr)
         for name, error in failed.items():
-            copy = output_dir / "notebooks" / f"{name}.ipynb"
+            copy = job.output_dir / "notebooks" / f"{name}.ipynb"
             print(f"  {name}: {error}\n  see {copy}", file=sys.stderr)
     return 1 if failed else 0
 
@@ -109,13 +127,13 @@ def selected(notebook: Path, only: list[str] | None) -> bool:
     return not only or notebook.name[:2] in only
 
 
-def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
+def execute(notebook: Path, job: Job) -> str:
     """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
 
     The executed copy gets a record of what it was made from and which files it wrote.
     """
-    output = executed_copy(notebook, output_dir)
-    made_from = origin(notebook, given)
+    output = executed_copy(notebook, job)
+    made_from = origin(notebook, job)
     started = time.time()
     try:
         with writing(output):
@@ -123,7 +141,7 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
             papermill.execute_notebook(
                 str(notebook),
                 str(output),
-                parameters=parameters_of(notebook, given),
+                parameters=parameters_of(notebook, job),
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=sys.stdout,
@@ -133,7 +151,7 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
                 # A pipe instead of TCP ports: no clash between kernels, no port listens.
                 config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
             )
-            record(output, made_from, written_since(started, output_dir))
+            record(output, made_from, written_since(started, job.output_dir))
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
     except Exception as error:  # a kernel that died, a full disk: the next notebook may do better
@@ -142,43 +160,38 @@ def execute(notebook: Path, given: dict[str, Any], output_dir: Path) -> str:
     return ""
 
 
-def executed_copy(notebook: Path, output_dir: Path) -> Path:
-    return output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
+def executed_copy(notebook: Path, job: Job) -> Path:
+    return job.output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
 
 
-def parameters_of(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
     declared = declared_parameters(notebook)
-    return {name: value for name, value in given.items() if name in declared}
+    return {name: value for name, value in job.given.items() if name in declared}
 
 
-def out_of_date(notebooks: list[Path], given: dict[str, Any], output_dir: Path) -> list[Path]:
+def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
     """The first notebook that is not done, and those after it, which may read what it writes."""
     for position, notebook in enumerate(notebooks):
-        if not is_done(notebook, given, output_dir):
+        if not is_done(notebook, job):
             return notebooks[position:]
     return []
 
 
-def is_done(notebook: Path, given: dict[str, Any], output_dir: Path) -> bool:
+def is_done(notebook: Path, job: Job) -> bool:
     """Whether the executed copy is whole, of today's inputs, and what it wrote is still there."""
     try:
-        copy = nbformat.read(executed_copy(notebook, output_dir), as_version=4)
+        copy = nbformat.read(executed_copy(notebook, job), as_version=4)
     except (OSError, ValueError):  # absent, or cut short
         return False
     known = copy.metadata.get("fdhmfe", {})
-    if known.get("made_from") != origin(notebook, given):
+    if known.get("made_from") != origin(notebook, job):
         return False
-    return all((output_dir / name).exists() for name in known["wrote"])
+    return all((job.output_dir / name).exists() for name in known["wrote"])
 
 
-def origin(notebook: Path, given: dict[str, Any]) -> str:
-    """Changes with the notebook, its parameters, the package, and the data and weights given."""
-    package = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
-    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
-    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    code = [file_hash(path) for path in (notebook, *package)]
-    return content_hash(code, parameters_of(notebook, given), stats)
+def origin(notebook: Path, job: Job) -> str:
+    """Changes with the notebook, its parameters, and what all notebooks rest on."""
+    return content_hash(file_hash(notebook), parameters_of(notebook, job), job.state)
 
 
 def written_since(moment: float, output_dir: Path) -> list[str]:

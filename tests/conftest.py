@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fdhmfe import embedded, experiment, inputs
-from fdhmfe.config import load
+from fdhmfe.config import Config, load
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -65,6 +65,21 @@ def write_folder(root: Path, classes: int = 3, per_class: int = 8, *, split: boo
     return root
 
 
+def small_run(root: Path, **given) -> Config:
+    """Settings of a run of a few seconds on <root>/images, into <root>/results."""
+    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
+    size = dict(width=8, keep=2, bits=12, dataset="folder")
+    places = dict(data_dir=str(root / "images"), results_dir=str(root / "results"))
+    return load("smoke", **{**small, **size, **places, **given})
+
+
+@pytest.fixture
+def root(tmp_path: Path, own_cache: Path) -> Path:
+    """A folder with the images that `small_run` wants, and with a feature cache of its own."""
+    write_folder(tmp_path / "images", classes=3, per_class=10)
+    return tmp_path
+
+
 @pytest.fixture
 def cub(tmp_path: Path) -> Path:
     return write_cub(tmp_path / "cub")
@@ -107,9 +122,7 @@ def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished FDH-MFE run of 20 bits on a small tree of one's own images."""
     root = tmp_path_factory.mktemp("run")
     write_folder(root / "images", classes=3, per_class=10)
-    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
-    size = dict(width=8, keep=2, bits=20, dataset="folder", data_dir=str(root / "images"))
     with pytest.MonkeyPatch.context() as patch:
         for module in (embedded, inputs):
             patch.setattr(module, "REPOSITORY", root)
-        yield experiment.run(load("smoke", **small, **size, results_dir=str(root / "results")))
+        yield experiment.run(small_run(root, bits=20))

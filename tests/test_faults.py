@@ -9,24 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_folder
+from conftest import small_run
 
 from fdhmfe import experiment
-from fdhmfe.config import REPOSITORY, Config, load
+from fdhmfe.config import REPOSITORY
 from fdhmfe.files import StorageError
 from fdhmfe.results import is_finished, read_codes, read_runs
-
-
-def settings(root: Path, **given) -> Config:
-    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
-    size = dict(width=8, keep=2, bits=12, dataset="folder", data_dir=str(root / "images"))
-    return load("smoke", **{**small, **size, "results_dir": str(root / "results"), **given})
-
-
-@pytest.fixture
-def root(tmp_path, own_cache) -> Path:
-    write_folder(tmp_path / "images", classes=3, per_class=10)
-    return tmp_path
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -34,38 +22,38 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_full_disk_stops_a_run_and_keeps_the_finished_one(root, small_disk):
-    finished = experiment.run(settings(root, results_dir=str(small_disk)))
+    finished = experiment.run(small_run(root, results_dir=str(small_disk)))
     before = content(finished)
     filler = small_disk / "filler"
     with open(filler, "wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(4096))
     with pytest.raises(StorageError, match="No space left on device"):
-        experiment.run(settings(root, results_dir=str(small_disk), seed=1))
+        experiment.run(small_run(root, results_dir=str(small_disk), seed=1))
     assert content(finished) == before
     assert len(read_runs(small_disk / "smoke")) > 0
-    assert experiment.run(settings(root, results_dir=str(small_disk))) == finished
+    assert experiment.run(small_run(root, results_dir=str(small_disk))) == finished
     assert not list(small_disk.rglob("*.partial"))
 
     filler.unlink()
-    again = experiment.run(settings(root, results_dir=str(small_disk), seed=1))
+    again = experiment.run(small_run(root, results_dir=str(small_disk), seed=1))
     assert is_finished(again)
 
 
 def test_a_read_only_disk_still_gives_its_finished_runs(root, small_disk):
-    config = settings(root, results_dir=str(small_disk))
+    config = small_run(root, results_dir=str(small_disk))
     finished = experiment.run(config)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert experiment.run(config) == finished
     with pytest.raises(StorageError, match="Read-only file system"):
-        experiment.run(settings(root, results_dir=str(small_disk), seed=1))
+        experiment.run(small_run(root, results_dir=str(small_disk), seed=1))
 
 
 def test_a_loss_that_is_not_finite_names_the_images_of_its_batch(root):
     with pytest.raises(FloatingPointError, match="lower learning_rate") as caught:
-        experiment.run(settings(root, scale=1e39))
+        experiment.run(small_run(root, scale=1e39))
     rng = np.random.default_rng([0, 0])
-    dataset = experiment.prepare(settings(root)).dataset
+    dataset = experiment.prepare(small_run(root)).dataset
     first = dataset.rows("train")[rng.permutation(15)[:5]]
     named = str(caught.value).split(f"below {root / 'images'}: ")[1].split(", ")
     assert named == dataset.table.path.iloc[first].tolist()
@@ -80,7 +68,7 @@ def test_two_processes_at_one_run_share_it(root):
         from fdhmfe import embedded, inputs
         root = Path(sys.argv[1])
         embedded.REPOSITORY = inputs.REPOSITORY = root
-        print(test_faults.experiment.run(test_faults.settings(root, epochs=4)))
+        print(test_faults.experiment.run(test_faults.small_run(root, epochs=4)))
     """)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     both = [
@@ -99,7 +87,7 @@ def test_two_processes_at_one_run_share_it(root):
     assert sorted("epoch 4" in text for text in said) == [False, True], "one of them trains"
     assert sorted("reused" in text for text in said) == [False, True], "the other reuses"
     assert not [name for name in content(folder) if "partial" in name or "checkpoint" in name]
-    alone = experiment.run(settings(root, epochs=4, results_dir=str(root / "alone")))
+    alone = experiment.run(small_run(root, epochs=4, results_dir=str(root / "alone")))
     expected, found = read_codes(alone), read_codes(folder)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
@@ -107,7 +95,7 @@ def test_two_processes_at_one_run_share_it(root):
 @pytest.mark.parametrize("name", ["metrics.csv", "codes.npz", "env.json"])
 def test_a_run_whose_files_could_not_be_replaced_is_as_it_was(root, monkeypatch, name):
     """A full disk while a finished run is made anew: the old one stands, whole."""
-    config = settings(root)
+    config = small_run(root)
     folder = experiment.run(config)
     before = content(folder)
     write = Path.write_bytes
@@ -119,7 +107,7 @@ def test_a_run_whose_files_could_not_be_replaced_is_as_it_was(root, monkeypatch,
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match=name):
-        experiment.run(settings(root, reuse=False))
+        experiment.run(small_run(root, reuse=False))
     after = content(folder)
     assert {key: after[key] for key in before} == before
     monkeypatch.undo()

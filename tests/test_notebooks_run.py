@@ -113,5 +113,5 @@ def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeyp
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "00_dies.ipynb")
-    reason = reproduce.execute(tmp_path / "00_dies.ipynb", {}, tmp_path / "out")
+    reason = reproduce.execute(tmp_path / "00_dies.ipynb", reproduce.Job({}, tmp_path / "out", ""))
     assert "Kernel died" in reason

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import write_folder
+from conftest import small_run, write_folder
 from safetensors.torch import load_file
 
 from fdhmfe import embedded, experiment, scoring
 from fdhmfe import inputs as run_inputs
-from fdhmfe.config import Config, load
+from fdhmfe.config import Config
 from fdhmfe.files import read_json, write_json
 from fdhmfe.hashing import binarise
 from fdhmfe.metrics import mean_average_precision, precision_at_k
@@ -47,16 +47,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-def settings(place: Path, **given) -> Config:
-    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
-    size = dict(width=8, keep=2, bits=12, dataset="folder")
-    places = dict(data_dir=str(place / "images"), results_dir=str(place / "results"))
-    return load("smoke", **{**small, **size, **places, **given})
-
-
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
-    return experiment.run(settings(place))
+    return experiment.run(small_run(place))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +63,7 @@ def test_run_folder_has_every_file_and_nothing_else(place, run):
 
 
 def test_config_is_stored_as_it_was(place, run):
-    assert read_json(run / "config.json") == asdict(settings(place))
+    assert read_json(run / "config.json") == asdict(small_run(place))
 
 
 def test_environment_says_what_the_numbers_were_made_with(run):
@@ -134,7 +127,7 @@ def test_values_are_the_metrics_of_the_stored_codes(run, metrics):
 
 
 def test_stored_model_gives_the_stored_codes_and_top1(place, run, metrics):
-    config = settings(place)
+    config = small_run(place)
     inputs = run_inputs.prepare(config)
     method = experiment.build_model(config, inputs)
     method.network.load_state_dict(load_file(run / "model.safetensors"))
@@ -146,8 +139,8 @@ def test_stored_model_gives_the_stored_codes_and_top1(place, run, metrics):
 
 
 def test_database_is_train_and_queries_are_test(place, run):
-    inputs = run_inputs.prepare(settings(place))
-    network = experiment.build_model(settings(place), inputs).network
+    inputs = run_inputs.prepare(small_run(place))
+    network = experiment.build_model(small_run(place), inputs).network
     network.load_state_dict(load_file(run / "model.safetensors"))
     paths = inputs.dataset.table.path
     for side, split in (("query", "test"), ("database", "train")):
@@ -167,7 +160,7 @@ def test_nearest_proxy_by_hand():
 
 def apart(place: Path, **given) -> Config:
     """Settings of runs that the tables below do not collect."""
-    return settings(place, results_dir=str(place / "apart"), **given)
+    return small_run(place, results_dir=str(place / "apart"), **given)
 
 
 def test_codes_solved_from_labels_are_scored_beside_the_network_and_kept_apart(place):
@@ -207,7 +200,7 @@ def test_solved_codes_count_only_where_the_database_was_trained_on(
     tmp_path, own_cache, protocol, rules
 ):
     write_folder(tmp_path / "images", classes=5, per_class=20)
-    folder = experiment.run(settings(tmp_path, method="adsh", protocol=protocol, epochs=1))
+    folder = experiment.run(small_run(tmp_path, method="adsh", protocol=protocol, epochs=1))
     table = pd.read_csv(folder / "metrics.csv")
     assert set(table.database_codes) == rules
     assert (folder / "solved_codes.npz").exists() == ("dcc" in rules)
@@ -219,7 +212,7 @@ def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetun
     folder = experiment.run(apart(place, method=name, finetune=finetune))
     assert (folder / "history.csv").read_text() == "epoch\n"
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    inputs = run_inputs.prepare(settings(place, method=name, finetune=finetune))
+    inputs = run_inputs.prepare(small_run(place, method=name, finetune=finetune))
     features = experiment.pooled_features(inputs, inputs.dataset.rows("train"))
     mean = load_file(folder / "model.safetensors")["head.mean" if finetune else "mean"]
     np.testing.assert_allclose(mean, features.mean(0), rtol=1e-5, atol=1e-6)
@@ -237,7 +230,7 @@ def test_class_means_and_classes_without_images():
 @pytest.mark.parametrize("name", ["orthohash", "dpsh"])
 def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, protocol):
     write_folder(tmp_path / "images", classes=5, per_class=8)
-    config = settings(tmp_path, method=name, protocol=protocol)
+    config = small_run(tmp_path, method=name, protocol=protocol)
     inputs = run_inputs.prepare(config)
     network = experiment.build_model(config, inputs).network
     top1 = experiment.encode(network, inputs).top1
@@ -261,9 +254,9 @@ def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, pr
 
 
 def test_run_id_reads_well_and_is_stable(place):
-    name = run_id(settings(place), "data", "weights")
+    name = run_id(small_run(place), "data", "weights")
     assert name.startswith("folder-fdh-mfe-full-12bits-seed0-")
-    assert name == run_id(settings(place), "data", "weights")
+    assert name == run_id(small_run(place), "data", "weights")
 
 
 @pytest.mark.parametrize(
@@ -275,21 +268,21 @@ def test_run_id_reads_well_and_is_stable(place):
     ],
 )
 def test_run_id_changes_with_the_settings(place, given):
-    plain = run_id(settings(place), "data", "weights")
-    assert run_id(settings(place, **given), "data", "weights") != plain
+    plain = run_id(small_run(place), "data", "weights")
+    assert run_id(small_run(place, **given), "data", "weights") != plain
 
 
 def test_run_id_changes_with_data_and_weights_and_not_with_places(place):
-    plain = run_id(settings(place), "data", "weights")
-    assert run_id(settings(place), "other", "weights") != plain
-    assert run_id(settings(place), "data", "other") != plain
+    plain = run_id(small_run(place), "data", "weights")
+    assert run_id(small_run(place), "other", "weights") != plain
+    assert run_id(small_run(place), "data", "other") != plain
     moved = dict(data_dir="elsewhere", weights="w.pth", results_dir="out", reuse=False)
-    assert run_id(settings(place, **moved), "data", "weights") == plain
+    assert run_id(small_run(place, **moved), "data", "weights") == plain
 
 
 def test_a_copy_of_the_images_elsewhere_is_the_same_run(place, run, tmp_path):
     shutil.copytree(place / "images", tmp_path / "copy")
-    again = experiment.run(settings(place, data_dir=str(tmp_path / "copy")))
+    again = experiment.run(small_run(place, data_dir=str(tmp_path / "copy")))
     assert again == run
 
 
@@ -302,14 +295,14 @@ def stamps(run: Path) -> dict[str, int]:
 
 def test_a_finished_run_is_reused_and_says_so(place, run, capsys):
     before = stamps(run)
-    assert experiment.run(settings(place)) == run
+    assert experiment.run(small_run(place)) == run
     assert f"reused {run.name}" in capsys.readouterr().out
     assert stamps(run) == before
 
 
 def test_reuse_off_trains_again_to_the_same_codes(place, run):
     before, codes = stamps(run), (run / "codes.npz").read_bytes()
-    assert experiment.run(settings(place, reuse=False)) == run
+    assert experiment.run(small_run(place, reuse=False)) == run
     assert all(stamps(run)[name] > before[name] for name in FILES)
     assert (run / "codes.npz").read_bytes() == codes
 
@@ -331,7 +324,7 @@ def test_a_run_is_finished_only_with_metrics_made_by_todays_code(run, tmp_path):
 
 
 def test_table_collects_the_runs(place, run, metrics, tmp_path):
-    other = experiment.run(settings(place, method="orthohash", bits=24, seed=1, epochs=1))
+    other = experiment.run(small_run(place, method="orthohash", bits=24, seed=1, epochs=1))
     table = write_map_table(place / "results" / "smoke")
     assert set(table.run_id) == {run.name, other.name}
     assert len(table) == 7 + 5
@@ -353,7 +346,7 @@ def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_
 
 
 def test_validation_rows_say_so(place):
-    folder = experiment.run(settings(place, protocol="validation", epochs=1))
+    folder = experiment.run(small_run(place, protocol="validation", epochs=1))
     table = pd.read_csv(folder / "metrics.csv")
     assert set(table.protocol) == {"validation"}
     assert (table.n_query.iat[0], table.n_database.iat[0]) == (3, 12)

@@ -10,29 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_folder
+from conftest import small_run, write_folder
 
 from fdhmfe import embedded, inputs
 from fdhmfe import sweep as sweeps
-from fdhmfe.config import Config, load
+from fdhmfe.config import Config
 from fdhmfe.results import read_codes
 from fdhmfe.sweep import sweep
 
 
-def settings(root: Path, **given) -> Config:
-    small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=2, batch_size=5)
-    size = dict(width=8, keep=2, bits=12, dataset="folder", data_dir=str(root / "images"))
-    return load("smoke", **{**small, **size, "results_dir": str(root / "results"), **given})
-
-
-@pytest.fixture
-def root(tmp_path, own_cache) -> Path:
-    write_folder(tmp_path / "images", classes=3, per_class=10)
-    return tmp_path
-
-
 def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root, capsys):
-    runs = [settings(root, bits=bits, method=m) for m in ("lsh", "csq") for bits in (24, 12)]
+    runs = [small_run(root, bits=bits, method=m) for m in ("lsh", "csq") for bits in (24, 12)]
     threads = torch.get_num_threads()
     folders = sweep(runs, jobs=1)
     for run, folder in zip(runs, folders, strict=True):
@@ -46,7 +34,7 @@ def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root
 
 
 def test_what_fails_is_named_and_the_others_still_run(root):
-    runs = [settings(root, bits=1), settings(root, bits=12)]
+    runs = [small_run(root, bits=1), small_run(root, bits=12)]
     with pytest.raises(RuntimeError, match=r"1 of 2 runs failed:\n.*1 bits.*3 classes"):
         sweep(runs, jobs=1)
     done = [path.parent.name for path in (root / "results").rglob("metrics.csv")]
@@ -54,7 +42,7 @@ def test_what_fails_is_named_and_the_others_still_run(root):
 
 
 def test_no_worker_is_started_for_a_finished_run(root, monkeypatch):
-    runs = [settings(root, method="lsh", seed=seed) for seed in range(3)]
+    runs = [small_run(root, method="lsh", seed=seed) for seed in range(3)]
     sweep(runs[:2], jobs=1)
     asked = []
 
@@ -81,7 +69,7 @@ def serial(tmp_path_factory) -> tuple[Path, list[dict[str, np.ndarray]]]:
 
 def twelve(root: Path, results: str) -> list[Config]:
     return [
-        settings(root, method=method, bits=bits, seed=seed, results_dir=str(root / results))
+        small_run(root, method=method, bits=bits, seed=seed, results_dir=str(root / results))
         for method in ("fdh-mfe", "csq", "adsh")
         for bits in (12, 24)
         for seed in (0, 1)
@@ -142,7 +130,7 @@ def test_workers_of_several_threads_are_refused(root):
         ) as local,
         pytest.raises(ValueError, match="--nthreads 1"),
     ):
-        sweep([settings(root)], scheduler=local.scheduler_address)
+        sweep([small_run(root)], scheduler=local.scheduler_address)
 
 
 class Elsewhere:
