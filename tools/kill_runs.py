@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import wraps
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,8 +76,10 @@ def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, 
         moment = list(MOMENTS)[number % len(MOMENTS)]
         folder = root / f"run-{number}"
         rng = random.Random(f"{seed} {number}")
-        delay = killed_at(folder, moment, lasted[moment], calls[moment], rng)
+        delay, group = killed_at(folder, moment, lasted[moment], calls[moment], rng)
         last, said, left = resumed(folder)
+        with suppress(ProcessLookupError):  # workers that outlived the killed run wait for minutes
+            os.killpg(group, signal.SIGKILL)
         row = {
             "run": number + 1,
             "moment": moment,
@@ -110,8 +112,10 @@ def measured(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
     return {moment: lasted[moment] / calls[moment] for moment in MOMENTS}, calls
 
 
-def killed_at(folder: Path, moment: str, lasts: float, calls: int, rng: random.Random) -> float:
-    """Start a run and kill it within `moment`; returns how many seconds into it.
+def killed_at(
+    folder: Path, moment: str, lasts: float, calls: int, rng: random.Random
+) -> tuple[float, int]:
+    """Start a run and kill it within `moment`: how many seconds into it, and its process group.
 
     A run that was quicker than the delay drawn is wiped and started again with another.
     """
@@ -121,7 +125,7 @@ def killed_at(folder: Path, moment: str, lasts: float, calls: int, rng: random.R
         killing = [event for event in until_end(events) if event[0] == "killing"]
         process.join()
         if killing:
-            return delay
+            return delay, process.pid
         shutil.rmtree(folder)
 
 
@@ -165,6 +169,7 @@ def child(
     that ends sooner, in a later one, the process kills itself after `delay` seconds. Two workers
     draw the images where that is to be killed, else none: they take a second to start.
     """
+    os.setsid()  # a process group of its own
     os.environ["LOKY_MAX_CPU_COUNT"] = "2" if kill == "data" else "1"
     folder.mkdir(parents=True, exist_ok=True)
     for module in (readers, embedded, inputs):
