@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -114,11 +115,18 @@ def test_a_run_that_kills_its_worker_each_time_is_named_and_the_others_are_kept(
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """The address of a Dask scheduler with two worker processes."""
+    """The address of a Dask scheduler with two worker processes.
+
+    Dask limits threads in the environment of this process and leaves it so; later tests that start
+    processes would compare sums of another number of threads.
+    """
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as local:
+    with (
+        patch.dict(os.environ),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as local,
+    ):
         yield local.scheduler_address
 
 
