@@ -21,7 +21,7 @@ import numpy as np
 from fdhmfe.codes import Identity
 from fdhmfe.config import suggest
 from fdhmfe.search_approximate import HNSWIndex, IVFIndex
-from fdhmfe.search_engine import MilvusIndex, serve
+from fdhmfe.search_engine import MilvusIndex, embedded, serve
 from fdhmfe.search_exact import FlatIndex, NumpyIndex
 from fdhmfe.search_index import CodeIndex, read_header
 
@@ -42,6 +42,8 @@ def build(
         raise ValueError(f"kind={kind!r} is not known{suggest(kind, KINDS)}")
     if (kind == MilvusIndex.kind) != bool(uri):
         raise ValueError(f"kind={kind!r}, uri={uri!r}: milvus needs a uri, the others take none")
+    if embedded(uri):  # Milvus Lite makes the file only
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
     index = LOCAL[kind](identity) if kind in LOCAL else MilvusIndex(identity, uri)
     index.add(ids, codes)
     return index

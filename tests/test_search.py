@@ -32,7 +32,7 @@ def clustered(count: int, bits: int, seed: int = 0) -> np.ndarray:
 
 
 def build(kind, tmp_path, ids, codes):
-    uri = str(tmp_path / "codes.db") if kind == "milvus" else ""
+    uri = str(tmp_path / "not yet there" / "codes.db") if kind == "milvus" else ""
     return search.build(kind, identity(codes.shape[1]), ids, codes, uri=uri)
 
 
