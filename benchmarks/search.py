@@ -170,9 +170,10 @@ def main():
         options.truth = Path(folder)
         for count in options.sizes:
             for kinds in [kinds for kinds in jobs if count <= LARGEST.get(kinds[0], count)]:
-                rows += in_own_process(kinds, count, options)
-                for row in rows[-len(kinds) :]:
+                found = in_own_process(kinds, count, options)
+                for row in found:
                     print(*row.values(), flush=True)
+                rows += found
                 write_rows(options.out, rows)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fdhmfe.metrics import evaluate
 
+WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
 BLUE = "#0072B2"
 # One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
 # only solid, thick line. The colours are Okabe and Ito's.
@@ -76,14 +77,15 @@ def legend(figure: Figure, axis: Axes) -> None:
 def loss_curves(history: pd.DataFrame) -> Figure:
     """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
     parts = [column for column in history.columns if column != "epoch"]
-    columns = 4
+    columns = 3
     rows = -(-len(parts) // columns)
-    figure = Figure(figsize=(9, 2.0 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.5 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for axis, part in zip(axes, parts, strict=False):
         axis.plot(history.epoch, history[part], color=BLUE, marker="o", markersize=3)
         axis.set_title(part, fontsize=9)
-        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=8)
+        axis.set_ylim(0, 1.1 * history[part].max() or 1)
     for axis in axes[len(parts) :]:
         axis.axis("off")
     figure.supxlabel("epoch", fontsize=9)
@@ -96,7 +98,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
 
     cells: one row per method and code length, as tables.map_cells makes them.
     """
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axis = figure.subplots()
     for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
         rows = (
@@ -115,7 +117,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
 
 def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
     """mAP@all (0..1) of the first bits of one run's codes, against how many are used."""
-    figure = Figure(figsize=(5.2, 3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     axis = figure.subplots()
     axis.plot(lengths, 100 * np.asarray(values), color=BLUE, marker="o", markersize=4)
     axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)")
@@ -130,21 +132,23 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
 
     codes: method -> (query codes, database codes, query labels, database labels).
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1)
     for method, arrays in codes.items():
         cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
         scores = evaluate(*arrays, cuts=cutoffs)
         hits = [scores.hits["expected", k].mean() / k for k in cutoffs]
-        left.plot(cutoffs, 100 * np.array(hits), **style(method))
+        upper.plot(cutoffs, 100 * np.array(hits), **style(method))
         _, precision, recall = scores.curve
         found = recall > 0
-        right.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
-    left.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
-    left.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
-    right.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
-    figure.suptitle(wrapped(title, 110), fontsize=8)
-    legend(figure, left)
+        lower.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
+    upper.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
+    upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
+    lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
+    figure.suptitle(wrapped(title, 85), fontsize=8)
+    below = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 8}
+    figure.legend(*upper.get_legend_handles_labels(), **below)
+    sns.despine(figure)
     return figure
 
 
@@ -154,7 +158,7 @@ def ablation(table: pd.DataFrame, title: str) -> Figure:
     table: rows of tables.ablation_table.
     """
     ordered = table.sort_values("cost")
-    figure = Figure(figsize=(6, 0.32 * len(ordered) + 1.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.32 * len(ordered) + 1.2), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(ordered))
     spread = 100 * ordered.spread
@@ -162,7 +166,7 @@ def ablation(table: pd.DataFrame, title: str) -> Figure:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(places, ordered.variant)
     axis.set_xlabel("mAP@all lost (points)")
-    axis.set_title(title, fontsize=8)
+    figure.suptitle(wrapped(title, 85), fontsize=8)
     sns.despine(figure)
     return figure
 
@@ -173,9 +177,9 @@ def sensitivity(table: pd.DataFrame, title: str) -> Figure:
     table: columns setting, value, mean, min, max (mAP in 0..1). All panels share their scale.
     """
     names = list(table.setting.unique())
-    columns = 4
+    columns = min(2, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(9, 2.3 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.7 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         points = table[table.setting == name].sort_values("value")
@@ -187,7 +191,7 @@ def sensitivity(table: pd.DataFrame, title: str) -> Figure:
     for axis in axes[len(names) :]:
         axis.axis("off")
     figure.supylabel("mAP@all (%)", fontsize=10)
-    figure.suptitle(wrapped(title, 110), fontsize=8)
+    figure.suptitle(wrapped(title, 85), fontsize=8)
     sns.despine(figure)
     return figure
 
@@ -197,8 +201,8 @@ def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
 
     rankings: title -> (N,) bool, True where the image at that rank is right.
     """
-    figure = Figure(figsize=(3.3 * len(rankings), 2.6), layout="constrained")
-    axes = figure.subplots(1, len(rankings), squeeze=False, sharey=True)[0]
+    figure = Figure(figsize=(WIDTH, 2 * len(rankings) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rankings), 1, squeeze=False, sharex=True)[:, 0]
     for axis, (title, right) in zip(axes, rankings.items(), strict=True):
         ranks = np.arange(1, len(right) + 1)
         precision = right.cumsum() / ranks
@@ -206,16 +210,16 @@ def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
         axis.bar(ranks[~right], precision[~right], color="none", edgecolor="#7F7F7F", label="wrong")
         for rank in ranks[right]:
             axis.text(rank, 0.03, f"{right[:rank].sum()}/{rank}", ha="center", color="white")
-        axis.set(xlabel="rank", ylim=(0, 1.05), xticks=ranks)
+        axis.set(ylim=(0, 1.05), xticks=ranks, ylabel="precision so far")
         axis.set_title(f"{title}: AP {precision[right].mean():.3f}", fontsize=9)
-    axes[0].set_ylabel("precision so far")
+    axes[-1].set_xlabel("rank")
     legend(figure, axes[0])
     return figure
 
 
 def tie_rules(table: pd.DataFrame, title: str) -> Figure:
     """mAP of the same codes under each tie rule; columns bits, best, expected, index, worst."""
-    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
     percent = 100 * table.set_index("bits")
     axis.fill_between(
@@ -235,7 +239,7 @@ def per_class(values: np.ndarray, names: Sequence[str], mean: float, title: str)
 
     values (Y,); the first and last class are named.
     """
-    figure = Figure(figsize=(6, 3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(values))
     axis.bar(places, 100 * values, color=BLUE, width=0.9)

@@ -39,7 +39,7 @@ def contact_sheet(
     Titles break between words, so that they can be large: a sheet is often printed small.
     """
     rows = -(-len(images) // columns)
-    wrapped = [fill(title, int(10 * side), break_long_words=False) for title in titles]
+    wrapped = [fill(title, int(9 * side), break_long_words=False) for title in titles]
     lines = max(title.count("\n") for title in wrapped) + 1
     size = columns * side, rows * (side + 0.17 * lines)
     figure = Figure(figsize=size, layout="constrained")
@@ -48,7 +48,7 @@ def contact_sheet(
         axis.axis("off")
     for axis, image, title in zip(axes, images, wrapped, strict=False):
         axis.imshow(image)
-        axis.set_title(title, fontsize=10, pad=2)
+        axis.set_title(title, fontsize=11, pad=2)
     return figure
 
 
@@ -64,7 +64,7 @@ def neighbours(
     vermilion and crossed, so that colour never speaks alone.
     """
     count, k = right.shape
-    figure = Figure(figsize=(1.15 * (k + 1), 1.4 * count), layout="constrained")
+    figure = Figure(figsize=(1.1 * (k + 1), 1.35 * count), layout="constrained")
     grid = figure.subplots(count, k + 1, squeeze=False)
     for row, query in enumerate(queries):
         frame(grid[row, 0], query, "query", QUERY)
@@ -105,6 +105,7 @@ def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     axis.grid(which="minor", color="#999999", linewidth=0.5)
     axis.tick_params(which="minor", length=0)
     axis.set_xlabel("bit (white +1, black -1)", fontsize=12)
+    axis.tick_params(axis="x", labelsize=11)
     return figure
 
 
@@ -132,7 +133,8 @@ def code_maps(
     """
     columns = 2 if len(maps) == 4 else len(maps)
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(3 * columns + 1.6, 3 * rows + 0.2), layout="constrained")
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.22 * lines), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     colours = sns.color_palette("colorblind", 8)
     marks = "os^DvPX*"
@@ -143,7 +145,6 @@ def code_maps(
             axis.scatter(*chosen.T, s=24, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right", fontsize=10, frameon=False
-    )
+    below = {"loc": "outside lower center", "ncols": columns, "fontsize": 11, "frameon": False}
+    figure.legend(*axes[0].get_legend_handles_labels(), **below)
     return figure

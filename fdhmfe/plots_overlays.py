@@ -82,6 +82,7 @@ def heat_maps(
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
     bar.solids.set_alpha(1)
     bar.set_label(unit, fontsize=12)
+    bar.ax.tick_params(labelsize=12)
     return figure
 
 
@@ -136,7 +137,7 @@ def graph_over(
                 *chosen.T, s=26, edgecolor="black", lw=0.5, label=f"stage {level + 1}", **look
             )
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=11)
+    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=12)
     return figure
 
 

@@ -89,7 +89,9 @@ def field(
             own = {"color": "white", "edgecolor": "black", "marker": "*"}
             axis.scatter(*proxies[:1].T, s=190, zorder=4, **own)
             axis.scatter(*proxies[1:].T, s=60, zorder=4, color="white", marker="x")
-    figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g").set_label("loss", fontsize=12)
+    bar = figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g")
+    bar.set_label("loss", fontsize=12)
+    bar.ax.tick_params(labelsize=11)
     return figure
 
 
@@ -105,17 +107,21 @@ def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
 
 def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple[Figure, list]:
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
-    count = len(titles)
-    figure = Figure(figsize=(2.35 * count + 1.0, 2.7), layout="constrained")
-    panels = list(figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0])
+    columns = 2 if len(titles) == 4 else len(titles)
+    rows = len(titles) // columns
+    figure = Figure(figsize=(2.2 * columns + 1.0, 2.4 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.ravel())
     for axis, title in zip(panels, titles, strict=True):
         axis.axhline(0, color="#999999", lw=0.8)
         axis.axvline(0, color="#999999", lw=0.8)
         axis.set_aspect("equal")
         axis.set_title(title, fontsize=13)
+        axis.tick_params(labelsize=12)
+    for axis in grid[-1]:
         axis.set_xlabel(names[0], fontsize=12)
-        axis.tick_params(labelsize=11)
-    panels[0].set_ylabel(names[1], fontsize=12)
+    for axis in grid[:, 0]:
+        axis.set_ylabel(names[1], fontsize=12)
     sns.despine(figure)
     return figure, panels
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from fdhmfe.charts import legend, wrapped
+from fdhmfe.charts import WIDTH, legend, wrapped
 from fdhmfe.config import REPOSITORY
 
 BENCHMARK = REPOSITORY / "results" / "benchmarks" / "search.csv"  # by benchmarks/search.py
@@ -22,9 +22,9 @@ SIZE_COLOURS = ("#56B4E9", "#0072B2", "#000000")
 
 
 def new(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
-    axis.set_title(wrapped(title, 70), fontsize=8)
+    axis.set_title(wrapped(title, 60), fontsize=8)
     return figure, axis
 
 
@@ -57,7 +57,7 @@ def recall_by_time(table: pd.DataFrame, title: str) -> Figure:
         axis.plot(rows.cpu_ms, 100 * rows.recall, color=colour, marker=mark, label=name)
         for row in rows[rows.effort != ""].itertuples():
             place = (row.cpu_ms, 100 * row.recall)
-            axis.annotate(str(row.effort), place, (4, -10), textcoords="offset points", fontsize=7)
+            axis.annotate(str(row.effort), place, (4, -10), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", xlabel="processor time per query (ms)", ylabel="recall (%)")
     axis.set_ylim(100 * table.recall.min() - 8, 102)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -81,7 +81,7 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
     sizes = sorted(table.bytes.unique())
     top = min(100, 125 * table["map"].max())
     axis.set(xscale="log", xlabel="bytes per image", ylabel="mAP@all (%)", ylim=(0, top))
-    axis.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=7)
+    axis.set_xticks(sizes, [f"{size:g}" for size in sizes], fontsize=8)
     axis.minorticks_off()
     legend(figure, axis)
     return figure

@@ -44,11 +44,11 @@ def test_map_by_bits_shows_the_methods_there_are_in_one_order():
 def test_curves_show_precision_at_each_cutoff_the_database_allows():
     codes = np.array([[1, 1], [1, -1], [-1, -1]], np.int8)
     arrays = (codes[:1], codes, np.array([0]), np.array([0, 1, 0]))
-    left, right = charts.curves({"fdh-mfe": arrays}, "title").axes
-    (line,) = left.get_lines()
+    upper, lower = charts.curves({"fdh-mfe": arrays}, "title").axes
+    (line,) = upper.get_lines()
     assert line.get_xdata().tolist() == [1, 2]  # cut-offs above 3 items are left out
     assert line.get_ydata().tolist() == [100, 50]
-    (line,) = right.get_lines()
+    (line,) = lower.get_lines()
     assert line.get_xdata().tolist() == [50, 50, 100]  # recall at radius 0, 1, 2
 
 

@@ -1,6 +1,7 @@
 """The notebooks run headless, in order, in the smoke profile; bad parameters stop them early."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from fdhmfe.reproduce import ordered_notebooks, solutions
 from fdhmfe.tables import read_facts
 
 pytestmark = pytest.mark.notebooks
+COLUMN = 85 / 25.4 * 72  # points: 85 mm
 
 
 def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess:
@@ -71,6 +73,18 @@ def test_every_figure_is_there_as_png_and_svg(results):
     assert png == svg
     for path in ordered_notebooks():
         assert any(name.startswith(path.stem) for name in png), path.stem
+
+
+def test_text_in_figures_is_readable_in_a_column(results):
+    small = {}
+    for path in (results / "figures").glob("*.svg"):
+        drawing = path.read_text()
+        width = float(re.search(r'width="([\d.]+)pt"', drawing)[1])
+        sizes = re.findall(r"font(?:-size)?: (?:\w+ )*([\d.]+)px", drawing)
+        printed = min(map(float, sizes)) * COLUMN / width
+        if printed < 5:
+            small[path.stem] = round(printed, 1)
+    assert not small
 
 
 @needs_browser
