@@ -171,7 +171,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             rows.append(job(count, Path(folder), options.run) | {"load_average": load_average()})
         print(rows[-1], flush=True)
-    write_rows(options.out, rows)
+        write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

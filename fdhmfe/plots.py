@@ -145,6 +145,6 @@ def code_maps(
             axis.scatter(*chosen.T, s=24, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
-    below = {"loc": "outside lower center", "ncols": columns, "fontsize": 11, "frameon": False}
+    below = {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False}
     figure.legend(*axes[0].get_legend_handles_labels(), **below)
     return figure

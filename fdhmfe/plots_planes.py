@@ -91,7 +91,7 @@ def field(
             axis.scatter(*proxies[1:].T, s=60, zorder=4, color="white", marker="x")
     bar = figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g")
     bar.set_label("loss", fontsize=12)
-    bar.ax.tick_params(labelsize=11)
+    bar.ax.tick_params(labelsize=12)
     return figure
 
 
@@ -109,7 +109,7 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
     columns = 2 if len(titles) == 4 else len(titles)
     rows = len(titles) // columns
-    figure = Figure(figsize=(2.2 * columns + 1.0, 2.4 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.2 * columns + 1.0, 2.15 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     panels = list(grid.ravel())
     for axis, title in zip(panels, titles, strict=True):
@@ -118,10 +118,8 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
         axis.set_aspect("equal")
         axis.set_title(title, fontsize=13)
         axis.tick_params(labelsize=12)
-    for axis in grid[-1]:
-        axis.set_xlabel(names[0], fontsize=12)
-    for axis in grid[:, 0]:
-        axis.set_ylabel(names[1], fontsize=12)
+    figure.supxlabel(names[0], fontsize=12)
+    figure.supylabel(names[1], fontsize=12)
     sns.despine(figure)
     return figure, panels
 
