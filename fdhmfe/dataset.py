@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fdhmfe.files import content_hash
 
@@ -65,9 +65,14 @@ def open_image(path: Path) -> Image.Image:
     """Decode one image to RGB; DataError naming the file when it cannot be read."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return upright(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image in RGB, turned as its EXIF orientation says: phones store photographs lying."""
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def open_mask(path: Path) -> np.ndarray:

@@ -18,6 +18,7 @@ import traitlets
 from PIL import Image, UnidentifiedImageError
 
 from fdhmfe.data import DataError
+from fdhmfe.dataset import upright
 from fdhmfe.files import atomic
 from fdhmfe.gallery import Gallery, build_gallery, pack, text, thumbnail
 from fdhmfe.trained import TrainedRun, encode_images, open_run
@@ -71,7 +72,7 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     """Encode an uploaded image and send what the front end shows of it, or what went wrong."""
     try:
         with Image.open(io.BytesIO(buffers[0])) as file:
-            image = file.convert("RGB")
+            image = upright(file)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
         return

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fdhmfe import backbone as backbones
+from fdhmfe import dataset as datasets
 from fdhmfe import distributed, views
 from fdhmfe.backbone import StageBackbone, frozen, pretrained
 from fdhmfe.cache import StageCache, cached_view
@@ -161,7 +162,7 @@ def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
     """The plain views of every image, and the other training views of the training images."""
-    source = [file_hash(Path(module.__file__)) for module in (views, backbones)]
+    source = [file_hash(Path(module.__file__)) for module in (datasets, views, backbones)]
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
         *(config.image_size, config.grid, config.cached_stages),

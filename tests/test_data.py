@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import save_image, write_cub, write_folder
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fdhmfe.config import load
 from fdhmfe.data import open_dataset
@@ -326,6 +326,18 @@ def test_file_that_is_no_image_is_named(tmp_path):
         (tmp_path / name).write_text("<html>not found</html>")
         with pytest.raises(DataError, match=f"{name} cannot be read"):
             function(tmp_path / name)
+
+
+def test_a_photograph_that_a_phone_stored_lying_stands_upright(tmp_path):
+    lying = Image.new("RGB", (8, 4), "white")
+    lying.paste("black", (0, 0, 4, 4))  # the left half is the top of the scene
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # turn by 90 degrees clockwise to see it upright
+    lying.save(tmp_path / "phone.png", exif=exif)
+    image = np.asarray(open_image(tmp_path / "phone.png"))
+    assert image.shape == (8, 4, 3)
+    assert (image[:4] == 0).all()
+    assert (image[4:] == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

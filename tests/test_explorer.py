@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import ROOT
+from PIL import ExifTags, Image
 
 from fdhmfe.explorer import Explorer, answer, main, write_page
 from fdhmfe.gallery import build_gallery
@@ -140,7 +141,9 @@ def test_an_uploaded_image_is_encoded_as_any_other(folder_run):
     run = open_run(folder_run)
     image = run.inputs.dataset.image(0)
     buffer, sent = io.BytesIO(), Sent(run)
-    image.save(buffer, "PNG")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # stored lying, as phones do
+    image.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
     answer(sent, {"upload": "mine.png"}, [buffer.getvalue()])
     code = np.packbits(encode_images(run, [image])[0] > 0).tobytes()
     assert base64.b64decode(sent[0]["encoded"]["code"]) == code
