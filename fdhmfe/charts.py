@@ -68,9 +68,11 @@ def wrapped(title: str, width: int) -> str:
     return "\n".join(textwrap.fill(line, width) for line in title.splitlines())
 
 
-def legend(figure: Figure, axis: Axes) -> None:
+def legend(figure: Figure, axis: Axes, *, below: bool = False) -> None:
+    """What the marks of an axis mean: beside it, or below, where there are many."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    place = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "outside right upper"}
+    figure.legend(handles, labels, **place, frameon=False, fontsize=8)
     sns.despine(figure)
 
 
@@ -98,7 +100,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
 
     cells: one row per method and code length, as tables.map_cells makes them.
     """
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axis = figure.subplots()
     for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
         rows = (
@@ -110,8 +112,8 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     top = min(100, 115 * cells["max"].max())
     axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, top))
     axis.set_xticks(sorted(cells.bits.unique()))
-    axis.set_title(wrapped(title, 60), fontsize=8)
-    legend(figure, axis)
+    axis.set_title(wrapped(title, 85), fontsize=8)
+    legend(figure, axis, below=True)
     return figure
 
 
@@ -146,9 +148,7 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
     figure.suptitle(wrapped(title, 85), fontsize=8)
-    below = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 8}
-    figure.legend(*upper.get_legend_handles_labels(), **below)
-    sns.despine(figure)
+    legend(figure, upper, below=True)
     return figure
 
 
