@@ -6,6 +6,7 @@ split `test` holds the queries; `unused` rows are out of reach.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -64,15 +65,18 @@ class Dataset:
 def open_image(path: Path) -> Image.Image:
     """Decode one image to RGB; DataError naming the file when it cannot be read."""
     try:
-        with Image.open(path) as image:
-            return upright(image)
+        return decode(path)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image in RGB, turned as its EXIF orientation says: phones store photographs lying."""
-    return ImageOps.exif_transpose(image).convert("RGB")
+def decode(file: Path | BinaryIO) -> Image.Image:
+    """An image in RGB, turned as its EXIF orientation says: phones store photographs lying.
+
+    Raises what Pillow raises for what it cannot read.
+    """
+    with Image.open(file) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def open_mask(path: Path) -> np.ndarray:

@@ -17,8 +17,7 @@ import anywidget
 import traitlets
 from PIL import Image, UnidentifiedImageError
 
-from fdhmfe.data import DataError
-from fdhmfe.dataset import upright
+from fdhmfe.dataset import DataError, decode
 from fdhmfe.files import atomic
 from fdhmfe.gallery import Gallery, build_gallery, pack, text, thumbnail
 from fdhmfe.trained import TrainedRun, encode_images, open_run
@@ -71,8 +70,7 @@ class Explorer(anywidget.AnyWidget):
 def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]) -> None:
     """Encode an uploaded image and send what the front end shows of it, or what went wrong."""
     try:
-        with Image.open(io.BytesIO(buffers[0])) as file:
-            image = upright(file)
+        image = decode(io.BytesIO(buffers[0]))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
         return

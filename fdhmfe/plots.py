@@ -123,6 +123,11 @@ def matrix(
     return figure
 
 
+def panel_grid(count: int) -> tuple[int, int]:
+    """Rows and columns of panels: four stand two by two, fewer side by side."""
+    return (2, 2) if count == 4 else (1, count)
+
+
 def code_maps(
     maps: Sequence[np.ndarray], titles: Sequence[str], labels: np.ndarray, names: Sequence[str]
 ) -> Figure:
@@ -131,8 +136,7 @@ def code_maps(
     maps: arrays (M, 2); labels (M,) indices into `names`. Axes have no unit: t-SNE keeps
     neighbourhoods, not distances.
     """
-    columns = 2 if len(maps) == 4 else len(maps)
-    rows = -(-len(maps) // columns)
+    rows, columns = panel_grid(len(maps))
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.22 * lines), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from fdhmfe.charts import WIDTH
+from fdhmfe.plots import panel_grid
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
 MARKS = "os^D"
 BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
@@ -107,8 +110,7 @@ def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
 
 def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple[Figure, list]:
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
-    columns = 2 if len(titles) == 4 else len(titles)
-    rows = len(titles) // columns
+    rows, columns = panel_grid(len(titles))
     figure = Figure(figsize=(2.2 * columns + 1.0, 2.15 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     panels = list(grid.ravel())
@@ -129,7 +131,7 @@ def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
 
     table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
     """
-    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axis = figure.subplots()
     low, high = table["coin flips, low"], table["coin flips, high"]
     axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
