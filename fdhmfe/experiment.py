@@ -196,7 +196,7 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
         return {}
     device = distributed.device_of(network.eval())
-    tokens = (views[0] for views in inputs.source.encoding_batches(batches(rows)))
+    tokens = (whole for (whole,) in inputs.source.encoding_batches(batches(rows), views=[0]))
     outputs = [network(train.on_device(batch, device)) for batch in tokens]
     if not getattr(outputs[0], "kept_index", []):
         return {}

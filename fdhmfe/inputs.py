@@ -46,11 +46,13 @@ class CachedSource:
         return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [self.views[view].read(rows, self.stages) for view in PLAIN_VIEWS]
+        return next(self.encoding_batches([rows]))
 
-    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]:
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]:
         for rows in parts:
-            yield self.plain_batches(rows)
+            yield [self.views[view].read(rows, self.stages) for view in views]
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ class ImageSource:
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
         return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
 
-    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]:
-        images = self.decoded((rows, view) for rows in parts for view in PLAIN_VIEWS)
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]:
+        images = self.decoded((rows, view) for rows in parts for view in views)
         for _ in parts:
-            yield [[next(images)] for _ in PLAIN_VIEWS]
+            yield [[next(images)] for _ in views]
 
     def decoded(self, draws: Iterable[tuple[np.ndarray, int]]) -> Iterator[Tensor]:
         """The images (B, 3, size, size) of each (rows, view), in order, in memory a GPU can read.

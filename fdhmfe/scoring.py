@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import average_precision_score
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fdhmfe.hashing import binarise
@@ -115,16 +115,25 @@ def class_id_codes(u: Tensor, proxies: Tensor) -> np.ndarray:
 
 
 def unquantised_map(
-    u: Tensor, database: Tensor, query_labels: np.ndarray, database_labels: np.ndarray
+    u: ArrayLike, database: ArrayLike, query_labels: np.ndarray, database_labels: np.ndarray
 ) -> float:
-    """mAP@all of the ranking by cosine of relaxed codes u (Q, K), database (N, K).
+    """mAP@all of the ranking by cosine of relaxed codes or other floats, u (Q, K), database (N, K).
 
-    A query without a relevant item scores 0, as in fdhmfe.metrics.
+    Equal cosines keep the database's order: between real numbers they are rare. A query without a
+    relevant item scores 0, as in fdhmfe.metrics.
     """
-    cosine = (F.normalize(u) @ F.normalize(database).T).numpy()  # (Q, N)
+    pair = (torch.as_tensor(x, dtype=torch.float32) for x in (u, database))
+    unit, other = map(F.normalize, pair)
+    cosine = (unit @ other.T).numpy()  # (Q, N)
     relevant = query_labels[:, None] == database_labels
-    scores = [
-        average_precision_score(truth, score) if truth.any() else 0.0
-        for truth, score in zip(relevant, cosine, strict=True)
-    ]
-    return float(np.mean(scores))
+    return float(np.mean([ranked_precision(r, c) for r, c in zip(relevant, cosine, strict=True)]))
+
+
+def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
+    """AP of one query: the mean precision at its relevant items' ranks, most similar first.
+
+    relevant (N,) bool, similarity (N,); 0 if nothing is relevant.
+    """
+    hits = relevant[np.argsort(-similarity, kind="stable")]
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean()) if hits.any() else 0.0

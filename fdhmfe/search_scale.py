@@ -7,11 +7,8 @@ from typing import NamedTuple
 
 import faiss
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
 
 from fdhmfe.codes import blocks
-from fdhmfe.scoring import unquantised_map
 from fdhmfe.search_index import CodeIndex, Hits
 
 # How many codes notebook 10 searches, by profile; approximate search is tried on the middle one
@@ -78,14 +75,6 @@ def nearest_by_cosine(queries: np.ndarray, database: np.ndarray, k: int) -> np.n
 def share_found(wanted: np.ndarray, found: np.ndarray) -> float:
     """Share of the ids wanted (Q, k) that are among those found (Q, m), row by row."""
     return float((wanted[:, :, None] == found[:, None, :]).any(axis=2).mean())
-
-
-def cosine_map(
-    queries: ArrayLike, database: ArrayLike, query_labels: np.ndarray, database_labels: np.ndarray
-) -> float:
-    """mAP@all of the ranking by cosine of floats (Q, D) and (N, D): scoring.unquantised_map."""
-    pair = [torch.as_tensor(np.asarray(x), dtype=torch.float32) for x in (queries, database)]
-    return unquantised_map(*pair, query_labels, database_labels)
 
 
 class Timing(NamedTuple):

@@ -17,6 +17,7 @@ from fdhmfe.checkpoint import History, load_checkpoint, save_checkpoint
 from fdhmfe.config import Config
 from fdhmfe.methods import Batch, Method
 from fdhmfe.progress import progress, watched
+from fdhmfe.views import PLAIN_VIEWS
 
 ENCODING_BATCH = 128
 
@@ -28,7 +29,9 @@ class Source(Protocol):
         self, plan: Iterator[tuple[np.ndarray, np.random.Generator]]
     ) -> Iterator[list[Tensor]]: ...
 
-    def encoding_batches(self, parts: Sequence[np.ndarray]) -> Iterator[list[list[Tensor]]]: ...
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]: ...
 
 
 class Pace(NamedTuple):

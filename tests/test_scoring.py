@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
-from fdhmfe.scoring import class_id_codes, nearest_proxy, unquantised_map
+from fdhmfe.scoring import class_id_codes, nearest_proxy, ranked_precision, unquantised_map
 
 PROXIES = torch.tensor([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]])
 U = torch.tensor([[3.0, 0.1, 0.2], [-0.1, -5.0, 0.3]])
@@ -34,3 +35,12 @@ def test_unquantised_map_by_hand():
 def test_a_query_without_a_relevant_item_scores_zero():
     value = unquantised_map(U, U, np.array([0, 9]), np.array([0, 1]))
     assert value == pytest.approx(0.5)
+
+
+def test_ranked_precision_agrees_with_scikit_learn_and_keeps_the_order_of_ties():
+    rng = np.random.default_rng(0)
+    for relevant in rng.random((20, 50)) < 0.2:
+        similarity = rng.random(50)
+        expected = average_precision_score(relevant, similarity)
+        assert ranked_precision(relevant, similarity) == pytest.approx(expected, abs=1e-12)
+    assert ranked_precision(np.array([False, True]), np.ones(2)) == 0.5
