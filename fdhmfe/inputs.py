@@ -41,9 +41,10 @@ class CachedSource:
             yield self.training_batch(rows, rng)
 
     def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-        view = rng.integers(len(self.views), size=len(rows))
-        parts = [self.views[v].read(rows[[i]], self.stages) for i, v in enumerate(view)]
-        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+        drawn = rng.integers(len(self.views), size=len(rows))
+        parts = [view.read(rows[drawn == v], self.stages) for v, view in enumerate(self.views)]
+        back = drawn.argsort(kind="stable").argsort()  # from the order of views to that of rows
+        return [torch.cat(stage)[back] for stage in zip(*parts, strict=True)]
 
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
         return next(self.encoding_batches([rows]))

@@ -119,6 +119,7 @@ def train_epoch(
 ) -> tuple[dict[str, float], Pace]:
     """One pass over the training images; returns the means of the loss and its parts."""
     torch.manual_seed(config.seed * 100_003 + epoch)
+    method.network.train()
     order, _ = epoch_batches(len(labels), config, epoch)
     parts, waited, started = [], 0.0, time.perf_counter()
     for step, places in enumerate(order):
@@ -148,7 +149,6 @@ def train_step(
     method: Method, inputs: list[Tensor], batch: Batch, optimiser: torch.optim.Optimizer
 ) -> dict[str, float]:
     """One update of the network; returns the loss and its parts."""
-    method.network.train()
     total, parts = method.criterion(method.network(inputs), batch)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
@@ -174,7 +174,7 @@ def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
         if parameter.requires_grad:
             key = (name.startswith("backbone."), parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
+    described = (
         {
             "params": parameters,
             "peak": config.backbone_learning_rate if pretrained else config.learning_rate,
@@ -182,6 +182,7 @@ def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
         }
         for (pretrained, decays), parameters in groups.items()
     )
+    return torch.optim.AdamW(described, fused=True)  # one call for all, on CPU and GPU
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None:

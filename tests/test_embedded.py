@@ -47,9 +47,20 @@ def test_weights_are_trained_once_and_the_same_each_time(own_cache, config, data
     first, made = file_hash(path), path.stat().st_mtime_ns
     assert embedded.embedded_weights(dataset, config).stat().st_mtime_ns == made
     torch.manual_seed(99)
-    (tmp_path / "again").mkdir()
     embedded.train(tmp_path / "again", dataset, config)
-    assert file_hash(tmp_path / "again" / "model.safetensors") == first
+    assert file_hash(tmp_path / "again") == first
+
+
+def test_the_weights_that_come_with_the_kit_are_those_that_profile_quick_would_train():
+    made_by = "they are of other code or settings: python -m fdhmfe.embedded makes them anew"
+    assert embedded.shipped_recipe() == embedded.recipe(load("quick")), made_by
+
+
+@pytest.mark.parametrize(
+    "other", [dict(toy_train=5), dict(protocol="validation"), dict(embedded_epochs=1)]
+)
+def test_weights_of_other_images_or_epochs_are_not_taken(other):
+    assert embedded.shipped_recipe() != embedded.recipe(load("quick", **other))
 
 
 def test_the_frozen_network_gives_the_cached_stages(own_cache, config, dataset):
