@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 WORD = 64
-ROWS = 2**18  # packed at once: the checks need a few bytes per bit
+ROWS = 2**16  # packed at once: the checks need a few bytes per bit
 
 
 class Identity(NamedTuple):
@@ -34,16 +34,19 @@ def pack(codes: ArrayLike, bits: int | None = None, *, name: str = "codes") -> n
         raise ValueError(f"{name} must be numbers (rows, bits) and not empty; it is {found}")
     if bits is not None and codes.shape[1] != bits:
         raise ValueError(f"{name} of {codes.shape[1]} bits do not fit an index of {bits} bits")
-    packed = np.empty((len(codes), -(-codes.shape[1] // WORD)), np.uint64)
+    bits = codes.shape[1]
+    words = -(-bits // WORD)
+    packed = np.empty((len(codes), words), np.uint64)
+    padded = np.zeros((min(ROWS, len(codes)), words * WORD), bool)
     for rows in blocks(len(codes), ROWS):
-        ones = codes[rows] == 1
-        wrong = ~ones & (codes[rows] != -1)
-        if wrong.any():
-            row, bit = np.unravel_index(wrong.argmax(), wrong.shape)
-            value, row = codes[rows][row, bit], row + rows.start
+        block = codes[rows]
+        ones = padded[: len(block)]
+        np.equal(block, 1, out=ones[:, :bits])
+        if np.count_nonzero(ones) + np.count_nonzero(block == -1) < block.size:
+            row, bit = np.argwhere(~np.isin(block, (-1, 1)))[0]
+            value, row = block[row, bit], row + rows.start
             raise ValueError(f"{name}[{row}, {bit}] is {value}; codes must be -1 or +1")
-        padded = np.packbits(np.pad(ones, ((0, 0), (0, -ones.shape[1] % WORD))), axis=1)
-        packed[rows] = np.ascontiguousarray(padded).view(np.uint64)
+        packed[rows] = np.packbits(ones.reshape(-1)).view(np.uint64).reshape(-1, words)
     return packed
 
 
