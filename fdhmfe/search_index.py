@@ -49,7 +49,7 @@ class CodeIndex(ABC):
         ids = np.asarray(ids)
         if ids.ndim != 1 or len(ids) != len(codes) or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be {len(codes)} integers, not {ids.dtype} {ids.shape}")
-        if len(ids) and (ids[0] < 0 or (np.diff(ids) <= 0).any()):
+        if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):
             raise ValueError("ids must ascend from 0 or more, each once: sort them and their codes")
         self._add(ids.astype(np.int64), pack(codes, self.identity.bits))
 

@@ -93,6 +93,7 @@ def test_more_neighbours_than_codes_gives_all_of_them_by_id_where_tied(kind, tmp
         ([7], np.ones((1, 13)), "13 bits do not fit an index of 12 bits"),
         ([7], np.zeros((1, 12)), r"codes\[0, 0\] is 0.0; codes must be -1 or \+1"),
         ([8, 7], np.ones((2, 12)), "ids must ascend"),
+        (np.array([8, 7], np.uint64), np.ones((2, 12)), "ids must ascend"),
         ([7.5], np.ones((1, 12)), "ids must be 1 integers"),
         ([-1], np.ones((1, 12)), "ids must ascend from 0"),
     ],
