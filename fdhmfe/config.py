@@ -21,7 +21,7 @@ class Config:
     profile: str = "quick"
     dataset: str = "toy"  # a name in DATASETS
     data_dir: str = ""  # where the images are; the toy set draws its own
-    weights: str = ""  # a weight file for `backbone`; empty: download, or train the embedded one
+    weights: str = ""  # a weight file for `backbone`; empty: download, or the embedded one
     backbone: str = "embedded"  # embedded | a torchvision name | timm/NAME
     method: str = "fdh-mfe"  # a name in METHODS
     variant: str = "full"  # a name in VARIANTS
