@@ -119,21 +119,26 @@ def unquantised_map(
 ) -> float:
     """mAP@all of the ranking by cosine of relaxed codes or other floats, u (Q, K), database (N, K).
 
-    Equal cosines keep the database's order: between real numbers they are rare. A query without a
-    relevant item scores 0, as in fdhmfe.metrics.
+    A query without a relevant item scores 0, as in fdhmfe.metrics. Raises ValueError on NaN or
+    infinity.
     """
     pair = (torch.as_tensor(x, dtype=torch.float32) for x in (u, database))
     unit, other = map(F.normalize, pair)
     cosine = (unit @ other.T).numpy()  # (Q, N)
+    if not np.isfinite(cosine).all():
+        raise ValueError("relaxed codes must be finite, for a NaN has no rank: training diverged")
     relevant = query_labels[:, None] == database_labels
     return float(np.mean([ranked_precision(r, c) for r, c in zip(relevant, cosine, strict=True)]))
 
 
 def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
-    """AP of one query: the mean precision at its relevant items' ranks, most similar first.
+    """AP of one query: the mean precision down to each of its relevant items.
 
-    relevant (N,) bool, similarity (N,); 0 if nothing is relevant.
+    relevant (N,) bool, similarity (N,); 0 if nothing is relevant. Equally similar items count
+    together, as in scikit-learn: the database's order, often that of its classes, plays no part.
     """
-    hits = relevant[np.argsort(-similarity, kind="stable")]
-    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    order = np.argsort(-similarity)
+    hits, distance = relevant[order], -similarity[order]
+    ranks = np.searchsorted(distance, distance, side="right")  # of the last item as similar
+    precision = hits.cumsum()[ranks - 1] / ranks
     return float(precision[hits].mean()) if hits.any() else 0.0

@@ -37,10 +37,22 @@ def test_a_query_without_a_relevant_item_scores_zero():
     assert value == pytest.approx(0.5)
 
 
-def test_ranked_precision_agrees_with_scikit_learn_and_keeps_the_order_of_ties():
+@pytest.mark.parametrize("digits", [16, 1, 0])  # no ties, some, two values alone
+def test_ranked_precision_agrees_with_scikit_learn(digits):
     rng = np.random.default_rng(0)
     for relevant in rng.random((20, 50)) < 0.2:
-        similarity = rng.random(50)
+        similarity = rng.random(50).round(digits)
         expected = average_precision_score(relevant, similarity)
         assert ranked_precision(relevant, similarity) == pytest.approx(expected, abs=1e-12)
-    assert ranked_precision(np.array([False, True]), np.ones(2)) == 0.5
+
+
+def test_tied_items_count_together_whichever_comes_first():
+    for relevant in ([False, True], [True, False]):
+        assert ranked_precision(np.array(relevant), np.ones(2)) == 0.5
+
+
+def test_a_code_that_is_not_a_number_has_no_rank():
+    broken = U.clone()
+    broken[1, 0] = float("nan")
+    with pytest.raises(ValueError, match="must be finite"):
+        unquantised_map(U, broken, np.array([0, 1]), np.array([0, 1]))
