@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fdhmfe import toy
 from fdhmfe.backbone import EmbeddedNet, StageBackbone, stage_extractor
 from fdhmfe.cache import read_ahead
 from fdhmfe.config import REPOSITORY, Config, load
 from fdhmfe.data import Dataset, open_dataset
 from fdhmfe.files import atomic, build_once, content_hash, file_hash
 from fdhmfe.progress import progress
+from fdhmfe.readers import toy_source
 from fdhmfe.views import load_views
 
 BATCH = 32
@@ -47,8 +47,7 @@ def embedded_weights(dataset: Dataset, config: Config) -> Path:
 def recipe(config: Config) -> str:
     """Changes with all that the weights for the beetles are made from, but the machine."""
     names = ("dataset", "toy_classes", "toy_train", "protocol", "image_size", "embedded_epochs")
-    drawn_by = [file_hash(path) for path in sorted(Path(toy.__file__).parent.glob("toy*.py"))]
-    return content_hash([getattr(config, name) for name in names], drawn_by, source())
+    return content_hash([getattr(config, name) for name in names], toy_source(), source())
 
 
 def shipped_recipe() -> str | None:

@@ -34,6 +34,11 @@ LEEDS_SPECIES = (
 )
 
 
+def toy_source() -> str:
+    """Hashes of the code that draws the embedded set, end to end."""
+    return "".join(file_hash(p) for p in sorted(Path(toy.__file__).parent.glob("toy*.py")))
+
+
 def read_toy(config: Config) -> Reading:
     """The embedded set: drawn on first use below data/toy, in the official CUB layout."""
     sizes = dict(
@@ -41,8 +46,7 @@ def read_toy(config: Config) -> Reading:
         train_per_class=config.toy_train,
         test_per_class=config.toy_test,
     )
-    source = "".join(file_hash(p) for p in sorted(Path(toy.__file__).parent.glob("toy*.py")))
-    folder = REPOSITORY / "data" / "toy" / content_hash(sizes, source)
+    folder = REPOSITORY / "data" / "toy" / content_hash(sizes, toy_source())
     root = build_once(folder, lambda partial: toy.write_tree(partial, **sizes))
     return ("toy", root, *listed.cub_lists(root))
 
