@@ -7,7 +7,7 @@ that share the folders of data and results.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ def sweep(
     """Run every configuration and return the run folders, in the order given.
 
     `jobs` processes of one thread each (None: one per core; fine-tuning runs use one process).
+    A line or bar counts the runs done; the epochs of fine-tuning runs are shown too.
     `scheduler` is the address of a Dask scheduler whose workers take the runs instead; without it,
     the environment's DASK_SCHEDULER_ADDRESS, if any. Finished runs are reused and killed ones
     continue. The runs after a failed one still take place, as do those whose worker was killed;
@@ -99,6 +100,19 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
             yield Parallel(return_as="generator_unordered", batch_size=1)
 
 
+@contextmanager
+def unheard(config: Config) -> Iterator[None]:
+    """Swallow what a run says of its epochs: of many short runs, the count of those done is enough.
+
+    A run that fine-tunes a backbone takes hours, and is heard.
+    """
+    with ExitStack() as stack, open(os.devnull, "w", encoding="utf-8") as nowhere:
+        if not config.finetune:
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
+
+
 def name_of(config: Config) -> str:
     what = f"{config.dataset} {config.method} {config.variant}"
     return f"{what} {config.bits} bits, seed {config.seed}"
@@ -107,7 +121,7 @@ def name_of(config: Config) -> str:
 def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), unheard(config):
         warnings.simplefilter("ignore", FutureWarning)
         try:
             return number, experiment.run(config)

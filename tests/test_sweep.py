@@ -34,6 +34,15 @@ def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_counts_its_runs_and_keeps_their_epochs_to_itself(root, capfd, jobs):
+    sweep([small_run(root, bits=bits) for bits in (12, 24)], jobs=jobs)
+    said = capfd.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert any(line.startswith("runs: 2/2") for line in lines)
+    assert not [line for line in lines if "epoch" in line]
+
+
 def test_what_fails_is_named_and_the_others_still_run(root):
     runs = [small_run(root, bits=1), small_run(root, bits=12)]
     with pytest.raises(RuntimeError, match=r"1 of 2 runs failed:\n.*1 bits.*3 classes"):
