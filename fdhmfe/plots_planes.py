@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from fdhmfe.charts import WIDTH
-from fdhmfe.plots import panel_grid
+from fdhmfe.plots import panel_grid, unframe
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
 MARKS = "os^D"
@@ -122,7 +121,7 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
         axis.tick_params(labelsize=12)
     figure.supxlabel(names[0], fontsize=12)
     figure.supylabel(names[1], fontsize=12)
-    sns.despine(figure)
+    unframe(figure)
     return figure, panels
 
 
@@ -142,5 +141,5 @@ def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(title, fontsize=9)
     axis.legend(frameon=False, fontsize=8)
-    sns.despine(figure)
+    unframe(figure)
     return figure

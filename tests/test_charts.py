@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fdhmfe import charts
+from fdhmfe import charts, charts_ranks
 from fdhmfe.config import METHODS
 from fdhmfe.tables import REFERENCES
 
@@ -69,14 +69,16 @@ def test_sensitivity_has_a_panel_per_setting_in_the_order_of_its_values():
 
 
 def test_precision_at_ranks_shows_the_average_precision():
-    figure = charts.precision_at_ranks({"ranking": np.array([True, False, True])})
+    figure = charts_ranks.precision_at_ranks({"ranking": np.array([True, False, True])})
     assert figure.axes[0].get_title() == "ranking: AP 0.833"
     assert [text.get_text() for text in figure.axes[0].texts] == ["1/1", "2/3"]
 
 
 def test_tie_rules_draw_expected_inside_the_band():
     row = {"best": 0.9, "expected": 0.5, "index": 0.6, "worst": 0.2}
-    axis = charts.tie_rules(pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}]), "t").axes[0]
+    axis = charts_ranks.tie_rules(pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}]), "t").axes[
+        0
+    ]
     assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {
         "expected": 50,
         "index": 60,
@@ -86,7 +88,7 @@ def test_tie_rules_draw_expected_inside_the_band():
 @pytest.mark.parametrize("classes", [2, 10])
 def test_per_class_names_the_ends(classes):
     values = np.linspace(0.1, 0.9, classes)
-    figure = charts.per_class(values, [f"c{i}" for i in range(classes)], 0.5, "title")
+    figure = charts_ranks.per_class(values, [f"c{i}" for i in range(classes)], 0.5, "title")
     named = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert named == ["c0", f"c{classes - 1}"]
     assert [bar.get_height() for bar in figure.axes[0].patches] == list(100 * values)

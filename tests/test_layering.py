@@ -22,7 +22,7 @@ ORDER = [
     *("projections", "attention", "baseline_losses", "baselines", "methods"),
     *("checkpoint", "train", "inputs", "codes", "metrics", "statistics", "scoring", "results"),
     *("experiment", "sweep", "tables", "launch"),
-    *("tune", "charts", "plots", "plots_overlays", "plots_planes"),
+    *("tune", "plots", "charts", "charts_ranks", "plots_maps", "plots_overlays", "plots_planes"),
     *("trained", "lesson", "lesson_inside", "reproduce"),
     *("search_index", "search_exact", "search_approximate", "search_engine", "search"),
     *("search_scale", "search_charts", "encode_network", "encode_job", "encode"),
