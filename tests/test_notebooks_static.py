@@ -77,6 +77,13 @@ def test_setup_names_this_notebook(path, cells):
     assert f'lab = lesson.begin("{path.stem}", globals())' in setup
 
 
+def test_a_failing_import_says_what_to_start(either):
+    setup = next(c.source for c in read(either) if "lesson.begin" in c.source)
+    hint, *code = setup.splitlines()
+    assert hint.startswith("# ModuleNotFoundError") and "`make lab`" in hint
+    assert code[0].startswith(("import ", "from "))
+
+
 def test_nothing_executed_is_stored(either):
     for cell in read(either):
         if cell.cell_type == "code":
