@@ -108,6 +108,28 @@ def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What an ablation says of each part; `table`: of `ablation_table`, with two seeds or more.
+
+    removed: mAP lost without the part; alone: mAP that it adds to `plain`, NaN where that was not
+    run (with it come the parts it needs). A difference counts beyond the spread of both its rows.
+    """
+    rows = table.set_index("variant")[["mAP", "spread"]]
+    verdicts = []
+    for part in (name.removeprefix("no-") for name in rows.index if name.startswith("no-")):
+        lost = rows["mAP"].iloc[0] - rows["mAP"][f"no-{part}"]
+        pair = rows.reindex(["plain", f"only-{part}"])
+        alone = pair["mAP"].iloc[1] - pair["mAP"].iloc[0]
+        if abs(lost) > rows.spread[f"no-{part}"]:
+            verdict = "earns its place" if lost > 0 else "better without"
+        elif alone > pair.spread.max():
+            verdict = "others do its work"
+        else:
+            verdict = "no gain seen"
+        verdicts.append({"part": part, "removed": lost, "alone": alone, "verdict": verdict})
+    return pd.DataFrame(verdicts)
+
+
 def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
     wide = pivot_cells(cells).reset_index()

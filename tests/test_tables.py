@@ -65,6 +65,27 @@ def test_ablation_costs_by_hand():
     assert table[["seeds", "seconds", "parameters"]].values.tolist() == [[2, 2, 9], [2, 2, 5]]
 
 
+def test_a_part_earns_or_is_covered_by_others_or_harms_or_gains_nothing():
+    rows = [
+        *(("full", 0.90, 0.01), ("no-readout", 0.80, 0.02), ("no-triplet", 0.895, 0.01)),
+        *(("no-graph", 0.905, 0.01), ("no-fusion", 0.89, 0.02), ("no-maxmin", 0.92, 0.01)),
+        ("plain", 0.60, 0.03),
+        *(("only-readout", 0.75, 0.01), ("only-triplet", 0.70, 0.02), ("only-graph", 0.62, 0.01)),
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "mAP", "spread"])
+    verdicts = tables.component_verdicts(table).set_index("part")
+    assert verdicts.verdict.to_dict() == {
+        "readout": "earns its place",
+        "triplet": "others do its work",
+        "graph": "no gain seen",  # 0.02 alone, within plain's spread
+        "fusion": "no gain seen",  # not run alone
+        "maxmin": "better without",
+    }
+    assert verdicts.removed.tolist() == pytest.approx([0.10, 0.005, -0.005, 0.01, -0.02])
+    assert verdicts.alone[:3].tolist() == pytest.approx([0.15, 0.10, 0.02])
+    assert verdicts.alone[3:].isna().all()
+
+
 def test_exports_hold_the_same_numbers(table, tmp_path):
     paths = tables.export_cells(tables.map_cells(table), tmp_path / "map", "toy, 2 seeds")
     assert [path.name for path in paths] == ["map.csv", "map.md", "map.tex"]
