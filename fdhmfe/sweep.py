@@ -7,7 +7,7 @@ that share the folders of data and results.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -106,10 +106,10 @@ def unheard(config: Config) -> Iterator[None]:
 
     A run that fine-tunes a backbone takes hours, and is heard.
     """
-    with ExitStack() as stack, open(os.devnull, "w", encoding="utf-8") as nowhere:
-        if not config.finetune:
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+    if config.finetune:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 

@@ -114,13 +114,13 @@ def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     removed: mAP lost without the part; alone: mAP that it adds to `plain`, NaN where that was not
     run (with it come the parts it needs). A difference counts beyond the spread of both its rows.
     """
-    rows = table.set_index("variant")[["mAP", "spread"]]
+    rows = table.set_index("variant")[["mAP", "spread", "cost"]]
     verdicts = []
     for part in (name.removeprefix("no-") for name in rows.index if name.startswith("no-")):
-        lost = rows["mAP"].iloc[0] - rows["mAP"][f"no-{part}"]
+        lost, spread = rows.loc[f"no-{part}", ["cost", "spread"]]
         pair = rows.reindex(["plain", f"only-{part}"])
         alone = pair["mAP"].iloc[1] - pair["mAP"].iloc[0]
-        if abs(lost) > rows.spread[f"no-{part}"]:
+        if abs(lost) > spread:
             verdict = "earns its place" if lost > 0 else "better without"
         elif alone > pair.spread.max():
             verdict = "others do its work"

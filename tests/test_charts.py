@@ -76,9 +76,8 @@ def test_precision_at_ranks_shows_the_average_precision():
 
 def test_tie_rules_draw_expected_inside_the_band():
     row = {"best": 0.9, "expected": 0.5, "index": 0.6, "worst": 0.2}
-    axis = charts_ranks.tie_rules(pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}]), "t").axes[
-        0
-    ]
+    table = pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}])
+    axis = charts_ranks.tie_rules(table, "t").axes[0]
     assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {
         "expected": 50,
         "index": 60,

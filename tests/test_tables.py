@@ -73,6 +73,7 @@ def test_a_part_earns_or_is_covered_by_others_or_harms_or_gains_nothing():
         *(("only-readout", 0.75, 0.01), ("only-triplet", 0.70, 0.02), ("only-graph", 0.62, 0.01)),
     ]
     table = pd.DataFrame(rows, columns=["variant", "mAP", "spread"])
+    table["cost"] = 0.90 - table["mAP"]
     verdicts = tables.component_verdicts(table).set_index("part")
     assert verdicts.verdict.to_dict() == {
         "readout": "earns its place",
