@@ -46,7 +46,7 @@ class Config:
 
     # network
     width: int = 64
-    keep: int = 20  # tokens kept per stage
+    keep: int = 40  # tokens kept per stage
     graph_depth: int = 2
     fusion: bool = True
     selection: bool = True
