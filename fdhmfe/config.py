@@ -46,7 +46,8 @@ class Config:
 
     # network
     width: int = 64
-    keep: int = 40  # tokens kept per stage
+    keep: int = 12  # tokens kept per stage: they learn the label and vote on it
+    nodes: int = 40  # tokens per stage in the graph: the kept ones, then the next best
     graph_depth: int = 2
     fusion: bool = True
     selection: bool = True
@@ -192,7 +193,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 POSITIVE = (
     *("bits", "toy_classes", "toy_train", "toy_test", "image_size", "embedded_epochs", "views"),
-    *("grid", "stages", "width", "keep", "epochs", "batch_size", "learning_rate", "scale"),
+    *("grid", "stages", "width", "keep", "nodes"),
+    *("epochs", "batch_size", "learning_rate", "scale"),
 )
 
 
@@ -224,7 +226,12 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     if name != "full" and method != "fdh-mfe":
         raise ValueError(f"variant={name!r} switches a part of fdh-mfe; method {method!r} has none")
     variant, tuned = VARIANTS[name], tuning(profile, method)
-    return Config(**{**PROFILES[profile], **tuned, **variant, **checked})
+    config = Config(**{**PROFILES[profile], **tuned, **variant, **checked})
+    if config.keep > config.nodes:
+        raise ValueError(
+            f"keep={config.keep} is more than nodes={config.nodes}: kept tokens are nodes, too"
+        )
+    return config
 
 
 def tuning(profile: str, method: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""The graph network: kept tokens of all levels become nodes that exchange messages.
+"""The graph network: the best tokens of all levels become nodes that exchange messages.
 
-Letters: B images, N = L * n nodes, D width.
+Letters: B images, m nodes per stage, N = L * m nodes, D width.
 """
 
 import warnings
@@ -60,7 +60,7 @@ class AttentionReadout(nn.Module):
 class TokenGraph(nn.Module):
     """Stage embeddings + `depth` graph layers + attention read-out.
 
-    kept: L tensors (B, n, D) -> image vector (B, D). With depth 0 the nodes never talk.
+    nodes: L tensors (B, m, D) -> image vector (B, D). With depth 0 the nodes never talk.
     """
 
     def __init__(self, stages: int, width: int, depth: int) -> None:
@@ -69,6 +69,6 @@ class TokenGraph(nn.Module):
         self.layers = nn.Sequential(*(GraphLayer(width) for _ in range(depth)))
         self.readout = AttentionReadout(width)
 
-    def forward(self, kept: list[Tensor]) -> Tensor:
-        placed = [x + self.stage_embedding[level] for level, x in enumerate(kept)]
+    def forward(self, nodes: list[Tensor]) -> Tensor:
+        placed = [x + self.stage_embedding[level] for level, x in enumerate(nodes)]
         return self.readout(self.layers(torch.cat(placed, dim=1)))

@@ -24,15 +24,15 @@ class Output(NamedTuple):
     class_logits: Tensor | None = None  # (E, B, Y), one per part of the image vector, if any
 
 
-class KeptMean(nn.Module):
-    """Mean of each stage's kept tokens before fusion, batch-normalised: -> (B, sum of C_l)."""
+class NodeMean(nn.Module):
+    """Mean of each stage's node tokens before fusion, batch-normalised: -> (B, sum of C_l)."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm1d(count) for count in channels)
 
-    def forward(self, stages: list[Tensor], kept_index: list[Tensor]) -> Tensor:
-        means = [take(x, index).mean(1) for x, index in zip(stages, kept_index, strict=True)]
+    def forward(self, stages: list[Tensor], node_index: list[Tensor]) -> Tensor:
+        means = [take(x, index).mean(1) for x, index in zip(stages, node_index, strict=True)]
         return torch.cat([norm(x) for norm, x in zip(self.norms, means, strict=True)], dim=1)
 
 
@@ -68,23 +68,24 @@ class ProxyReadout(nn.Module):
 class FDHMFE(nn.Module):
     """Fusion -> selection -> graph -> hash layer, with one fixed proxy per class.
 
-    Input: L stage maps as tokens (B, S_l, C_l). The image vector v sees the kept tokens three
-    times: through the graph, as the mean of the deepest stage's, and as the means before fusion.
-    Beside them it sees the mean of all deepest tokens before fusion: a wrong choice of tokens then
-    does not lose the image. The code is u = BN(W v), plus the proxy read-out of the class logits
-    (reconstruction).
+    Input: L stage maps as tokens (B, S_l, C_l). The image vector v sees the nodes three times:
+    through the graph, as the mean of the deepest stage's, and as the means before fusion. Beside
+    them it sees the mean of all deepest tokens before fusion: a wrong choice of tokens then does
+    not lose the image. The code is u = BN(W v), plus the proxy read-out of the class logits and of
+    the kept tokens' votes (reconstruction).
     """
 
     def __init__(self, config: Config, channels: list[int], classes: int) -> None:
         super().__init__()
         stages, width = len(channels), config.width
         self.fusion = Fusion(channels, width, exchange=config.fusion)
-        keep = config.keep if config.selection else config.grid**2
-        self.selector = Selector(stages, width, classes, keep)
+        every = config.grid**2
+        keep, nodes = (config.keep, config.nodes) if config.selection else (every, every)
+        self.selector = Selector(stages, width, classes, keep, nodes)
         self.graph = TokenGraph(stages, width, config.graph_depth)
         self.dropout = nn.Dropout(config.dropout)
         self.deep_norm = nn.LayerNorm(width)
-        self.kept_mean = KeptMean(channels)
+        self.node_mean = NodeMean(channels)
         self.whole_norm = nn.BatchNorm1d(channels[-1])
         self.widths = [width, width, channels[-1], *channels]  # of v's parts, as they come
         self.hash = HashLayer(sum(self.widths), config.bits)
@@ -94,11 +95,11 @@ class FDHMFE(nn.Module):
         self.register_buffer("proxies", proxies)  # (Y, K)
 
     def forward(self, stages: list[Tensor]) -> Output:
-        kept, kept_index, token_logits = self.selector(self.fusion(stages))
-        deep = self.deep_norm(kept[-1].mean(1))  # (B, D)
+        nodes, node_index, kept_index, token_logits = self.selector(self.fusion(stages))
+        deep = self.deep_norm(nodes[-1].mean(1))  # (B, D)
         whole = RAW_SCALE * self.whole_norm(stages[-1].mean(1))  # (B, C_L)
-        parts = RAW_SCALE * self.kept_mean(stages, kept_index)  # (B, sum of C_l)
-        v = self.dropout(torch.cat([self.graph(kept), deep, whole, parts], dim=1))
+        parts = RAW_SCALE * self.node_mean(stages, node_index)  # (B, sum of C_l)
+        v = self.dropout(torch.cat([self.graph(nodes), deep, whole, parts], dim=1))
         u = self.hash(v)  # (B, K)
         if self.readout is None:
             return Output(u, token_logits, kept_index)

@@ -1,7 +1,8 @@
-"""Multi-level features: stage tokens -> fused tokens -> kept and dropped tokens.
+"""Multi-level features: stage tokens -> fused tokens -> nodes of the graph, kept tokens first.
 
 Letters used from here on: B images, L stages (shallow to deep), S_l tokens of stage l
-(S_l = H_l * W_l), C_l channels of stage l, D width, n kept tokens per stage, Y classes, K bits.
+(S_l = H_l * W_l), C_l channels of stage l, D width, m nodes per stage, n of them kept, Y classes,
+K bits.
 """
 
 import math
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 class Selection(NamedTuple):
     """What selection says of each stage: lists of length L, one entry per stage."""
 
-    kept: list[Tensor]  # (B, n, D) tokens that go on to the graph
-    kept_index: list[Tensor]  # (B, n) their positions among the S_l tokens
+    nodes: list[Tensor]  # (B, m, D) tokens that go on to the graph: the kept ones, the next best
+    node_index: list[Tensor]  # (B, m) their positions among the S_l tokens
+    kept_index: list[Tensor]  # (B, n) the first n of them: the kept ones
     logits: list[Tensor]  # (B, S_l, Y) class evidence of every token, kept or dropped
 
 
@@ -66,32 +68,34 @@ class Selector(nn.Module):
     """Per-stage token classifiers; the n most class-like tokens of each stage are kept.
 
     A token's score is the log-probability it gives to the class that the whole image (mean logit of
-    its stage) predicts. Reconstruction after the weakly supervised selectors of PIM
-    (arXiv 2202.03822) and HERBS (2303.06442).
+    its stage) predicts. Kept tokens stand for the class: they learn its label and vote on it. The
+    graph wants more than that: the next best join them as context, m nodes in all, and only what is
+    least like the class stays out of it. Reconstruction after the weakly supervised selectors of
+    PIM (arXiv 2202.03822) and HERBS (2303.06442), whose graph and combiner see the kept ones alone.
     """
 
-    def __init__(self, stages: int, width: int, classes: int, keep: int) -> None:
+    def __init__(self, stages: int, width: int, classes: int, keep: int, nodes: int) -> None:
         super().__init__()
-        self.keep = keep
+        self.keep, self.nodes = keep, nodes
         self.classifiers = nn.ModuleList(nn.Linear(width, classes) for _ in range(stages))
 
     def forward(self, tokens: list[Tensor]) -> Selection:
         logits = [classify(x) for classify, x in zip(self.classifiers, tokens, strict=True)]
-        index = [best_tokens(z, self.keep) for z in logits]
-        kept = [take(x, chosen) for x, chosen in zip(tokens, index, strict=True)]
-        return Selection(kept, index, logits)
+        index = [best_tokens(z, self.nodes) for z in logits]
+        nodes = [take(x, chosen) for x, chosen in zip(tokens, index, strict=True)]
+        return Selection(nodes, index, [chosen[:, : self.keep] for chosen in index], logits)
 
 
 @torch.no_grad()
-def best_tokens(logits: Tensor, keep: int) -> Tensor:
-    """Positions (B, n) of the n = min(keep, S) tokens most sure of the image's class.
+def best_tokens(logits: Tensor, count: int) -> Tensor:
+    """Positions (B, n) of the n = min(count, S) tokens most sure of the image's class, best first.
 
     logits (B, S, Y). The image's class is the argmax of the mean logit over its tokens.
     """
     image_class = logits.mean(1).argmax(-1)  # (B,)
     own = logits.gather(2, image_class[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(-1)
     scores = own - logits.logsumexp(-1)  # (B, S) log-probability of that class
-    return scores.argsort(dim=1, descending=True, stable=True)[:, :keep]
+    return scores.argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:

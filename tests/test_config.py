@@ -69,11 +69,19 @@ def test_wrong_type_is_named(name, value, message):
         load("quick", **{name: value})
 
 
-@pytest.mark.parametrize("name", ["bits", "epochs", "batch_size", "keep", "learning_rate"])
+@pytest.mark.parametrize("name", ["bits", "epochs", "batch_size", "keep", "nodes", "scale"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_must_be_positive(name, value):
     with pytest.raises(ValueError, match=f"{name}=.*must be positive"):
         load("quick", **{name: value})
+
+
+def test_kept_tokens_must_fit_among_the_nodes():
+    assert load("quick", keep=40).keep == 40
+    with pytest.raises(ValueError, match="keep=41 is more than nodes=40"):
+        load("quick", keep=41)
+    with pytest.raises(ValueError, match="keep=12 is more than nodes=5"):
+        load("quick", nodes=5)
 
 
 def test_an_integer_is_a_valid_float():

@@ -116,16 +116,16 @@ def test_stage_embedding_tells_the_stages_apart(nodes):
     assert not torch.allclose(graph([a, b]), graph([b, a]))
 
 
-def test_dropped_tokens_cannot_change_the_image_vector():
+def test_tokens_that_are_no_nodes_cannot_change_the_image_vector():
     torch.manual_seed(0)
-    selector, graph = Selector(2, 8, 5, keep=3), TokenGraph(2, 8, depth=2)
+    selector, graph = Selector(2, 8, 5, keep=1, nodes=3), TokenGraph(2, 8, depth=2)
     tokens = [torch.randn(2, 16, 8), torch.randn(2, 4, 8)]
     plain = selector(tokens)
     moved = [x.clone() for x in tokens]
-    for x, index in zip(moved, plain.kept_index, strict=True):
-        dropped = torch.ones(x.shape[:2], dtype=torch.bool).scatter_(1, index, False)
-        x[dropped] *= 1 - 1e-4  # little enough to stay dropped
+    for x, index in zip(moved, plain.node_index, strict=True):
+        outside = torch.ones(x.shape[:2], dtype=torch.bool).scatter_(1, index, False)
+        x[outside] *= 1 - 1e-4  # little enough to stay outside
     again = selector(moved)
-    assert all(torch.equal(a, b) for a, b in zip(again.kept_index, plain.kept_index, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(again.node_index, plain.node_index, strict=True))
     assert not torch.equal(again.logits[0], plain.logits[0])
-    assert torch.equal(graph(again.kept), graph(plain.kept))
+    assert torch.equal(graph(again.nodes), graph(plain.nodes))

@@ -7,7 +7,8 @@ from torch import Tensor
 from fdhmfe.config import VARIANTS, Config, load
 from fdhmfe.hashing import maxmin_proxies, random_proxies
 from fdhmfe.methods import Batch, build_method
-from fdhmfe.model import FDHMFE, KeptMean, ProxyReadout
+from fdhmfe.model import FDHMFE, NodeMean, ProxyReadout
+from fdhmfe.stages import Selection
 
 CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
@@ -15,7 +16,8 @@ BATCH = Batch(LABELS, torch.arange(8), 0.0)
 
 
 def settings(**given) -> Config:
-    return load("quick", **{"width": 16, "keep": 3, "bits": 12, "dropout": 0.0, **given})
+    small = {"width": 16, "keep": 2, "nodes": 3, "bits": 12, "dropout": 0.0}
+    return load("quick", **{**small, **given})
 
 
 def stages(config: Config, batch: int = 8) -> list[Tensor]:
@@ -64,7 +66,7 @@ def test_without_selection_every_token_reaches_the_code():
 
 
 @pytest.mark.parametrize("fusion", [True, False])
-def test_dropped_tokens_cannot_leak_into_the_code(fusion):
+def test_tokens_that_are_no_nodes_cannot_leak_into_the_code(fusion):
     config = settings(fusion=fusion)
     network = built(config).eval()
     fused = []
@@ -74,25 +76,50 @@ def test_dropped_tokens_cannot_leak_into_the_code(fusion):
         return list(fused)
 
     network.fusion.register_forward_hook(cut)
-    output = network(stages(config))
-    output.u.square().sum().backward()
-    for x, index in zip(fused, output.kept_index, strict=True):
-        kept = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
-        assert (x.grad[~kept] == 0).all()
-        assert (x.grad[kept].abs().sum(-1) > 0).all()
+    network(stages(config)).u.square().sum().backward()
+    for x, index in zip(fused, nodes_of(network, fused), strict=True):
+        node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+        assert (x.grad[~node] == 0).all()
+        assert (x.grad[node].abs().sum(-1) > 0).all()
+
+
+def nodes_of(network: torch.nn.Module, fused: list[Tensor]) -> list[Tensor]:
+    """Positions (B, m) of each stage's nodes."""
+    return network.selector(fused).node_index
+
+
+def test_only_kept_tokens_vote():
+    config = settings(nodes=64)
+    network, inputs = built(config).eval(), stages(config)
+    before = network(inputs)
+    vote = [torch.zeros(z.shape[:2]).scatter_(1, i, 1) for z, i in zip(*before[1:3], strict=True)]
+
+    def silence(which: list[Tensor]) -> Tensor:
+        def hook(_module: torch.nn.Module, _inputs: tuple, output: Selection) -> Selection:
+            logits = [z * w[..., None] for z, w in zip(output.logits, which, strict=True)]
+            return output._replace(logits=logits)
+
+        handle = network.selector.register_forward_hook(hook)
+        u = network(inputs).u
+        handle.remove()
+        return u
+
+    assert torch.equal(silence(vote), before.u)
+    assert not torch.allclose(silence([1 - kept for kept in vote]), before.u)
 
 
 @pytest.mark.parametrize("fusion", [True, False])
-def test_dropped_tokens_are_heard_by_fusion_and_the_mean_of_the_deepest_map(fusion):
+def test_every_token_is_heard_by_fusion_and_the_mean_of_the_deepest_map(fusion):
     config = settings(fusion=fusion)
     inputs = [x.requires_grad_() for x in stages(config)]
-    output = built(config).eval()(inputs)
-    output.u.square().sum().backward()
-    for level, (x, index) in enumerate(zip(inputs, output.kept_index, strict=True)):
-        kept = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+    network = built(config).eval()
+    network(inputs).u.square().sum().backward()
+    indices = nodes_of(network, network.fusion(inputs))
+    for level, (x, index) in enumerate(zip(inputs, indices, strict=True)):
+        node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
         heard = x.grad.abs().sum(-1) > 0
-        assert heard[kept].all()
-        assert heard[~kept].any() == (fusion or level == len(inputs) - 1)
+        assert heard[node].all()
+        assert heard[~node].any() == (fusion or level == len(inputs) - 1)
 
 
 def test_proxy_readout_by_hand():
@@ -110,8 +137,8 @@ def test_proxy_readout_by_hand():
     torch.testing.assert_close(code, proxies[:1])
 
 
-def test_kept_mean_is_the_normalised_mean_of_the_kept_tokens():
-    pool = KeptMean([2, 1]).eval()
+def test_node_mean_is_the_normalised_mean_of_the_node_tokens():
+    pool = NodeMean([2, 1]).eval()
     pool.norms[1].running_mean.fill_(3.0)
     stages = [torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]), torch.tensor([[[5.0], [8.0]]])]
     pooled = pool(stages, [torch.tensor([[0, 1]]), torch.tensor([[1]])])
@@ -137,7 +164,7 @@ def test_codes_do_not_depend_on_the_batch_in_evaluation():
 
 @pytest.mark.parametrize("given", [{}, {"variant": "no-graph"}, {"method": "orthohash"}])
 def test_overfits_eight_images(given):
-    config = settings(width=32, keep=4, margin=0.0, **given)
+    config = settings(width=32, nodes=4, margin=0.0, **given)
     method = build_method(config, CHANNELS, LABELS)
     inputs = stages(config)
     optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)

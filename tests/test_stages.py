@@ -141,22 +141,24 @@ def test_selector_returns_what_it_says():
     torch.manual_seed(0)
     tokens = [torch.randn(2, count, 6) for count in COUNTS]
     before = [x.clone() for x in tokens]
-    selector = Selector(stages=3, width=6, classes=5, keep=5)
-    kept, index, logits = selector(tokens)
-    assert [x.shape for x in kept] == [(2, 5, 6), (2, 5, 6), (2, 4, 6)]
+    selector = Selector(stages=3, width=6, classes=5, keep=2, nodes=5)
+    nodes, index, kept_index, logits = selector(tokens)
+    assert [x.shape for x in nodes] == [(2, 5, 6), (2, 5, 6), (2, 4, 6)]
     assert [x.shape for x in index] == [(2, 5), (2, 5), (2, 4)]
     assert [x.shape for x in logits] == [(2, count, 5) for count in COUNTS]
     for level in range(3):
         torch.testing.assert_close(logits[level], selector.classifiers[level](tokens[level]))
-        assert torch.equal(kept[level], take(tokens[level], index[level]))
+        assert torch.equal(nodes[level], take(tokens[level], index[level]))
+        assert torch.equal(kept_index[level], best_tokens(logits[level], 2))
+        assert torch.equal(kept_index[level], index[level][:, :2])
         assert all(len(set(row)) == len(row) for row in index[level].tolist())
     assert all(torch.equal(a, b) for a, b in zip(tokens, before, strict=True))
 
 
-def test_kept_tokens_carry_gradients_and_choosing_does_not():
+def test_nodes_carry_gradients_and_choosing_does_not():
     tokens = torch.randn(1, 9, 6, requires_grad=True)
-    kept, index, logits = Selector(1, 6, 5, keep=2)([tokens])
-    kept[0].sum().backward()
+    nodes, index, _, logits = Selector(1, 6, 5, keep=1, nodes=2)([tokens])
+    nodes[0].sum().backward()
     chosen = torch.zeros(9, dtype=torch.bool)
     chosen[index[0][0]] = True
     assert (tokens.grad[0, chosen] == 1).all()
