@@ -69,7 +69,9 @@ def test_wrong_type_is_named(name, value, message):
         load("quick", **{name: value})
 
 
-@pytest.mark.parametrize("name", ["bits", "epochs", "batch_size", "keep", "nodes", "scale"])
+@pytest.mark.parametrize(
+    "name", ["bits", "epochs", "batch_size", "keep", "nodes", "learning_rate", "scale"]
+)
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_must_be_positive(name, value):
     with pytest.raises(ValueError, match=f"{name}=.*must be positive"):

@@ -92,11 +92,14 @@ def test_only_kept_tokens_vote():
     config = settings(nodes=64)
     network, inputs = built(config).eval(), stages(config)
     before = network(inputs)
-    vote = [torch.zeros(z.shape[:2]).scatter_(1, i, 1) for z, i in zip(*before[1:3], strict=True)]
+    pairs = zip(before.token_logits, before.kept_index, strict=True)
+    kept = [torch.zeros(z.shape[:2]).scatter_(1, index, 1) for z, index in pairs]
 
-    def silence(which: list[Tensor]) -> Tensor:
+    def code_of(votes: list[Tensor]) -> Tensor:
+        """u, where only some tokens have logits: votes L tensors (B, S_l), 1 for those."""
+
         def hook(_module: torch.nn.Module, _inputs: tuple, output: Selection) -> Selection:
-            logits = [z * w[..., None] for z, w in zip(output.logits, which, strict=True)]
+            logits = [z * w[..., None] for z, w in zip(output.logits, votes, strict=True)]
             return output._replace(logits=logits)
 
         handle = network.selector.register_forward_hook(hook)
@@ -104,8 +107,8 @@ def test_only_kept_tokens_vote():
         handle.remove()
         return u
 
-    assert torch.equal(silence(vote), before.u)
-    assert not torch.allclose(silence([1 - kept for kept in vote]), before.u)
+    assert torch.equal(code_of(kept), before.u)
+    assert not torch.allclose(code_of([1 - each for each in kept]), before.u)
 
 
 @pytest.mark.parametrize("fusion", [True, False])
