@@ -209,12 +209,12 @@ def test_token_loss_moves_kept_tokens_only():
 
 
 def test_background_loss_by_hand():
-    # dropped: one token of logits (0, 0) and one of (t, -t), tanh t = 1/2: mean of
-    # (1 + 1) / 2 and (2.25 + 0.25) / 2
-    t = math.log(3) / 2
-    logits = [torch.tensor([[[9.0, 9], [0, 0]], [[t, -t], [9, 9]]])]
+    # dropped: one token of logits (0, 0), and one of (ln 3, 0): probabilities 3/4 and 1/4, so
+    # KL = ln(1/2 / (3/4)) / 2 + ln(1/2 / (1/4)) / 2 = ln(4 / 3) / 2
+    t = math.log(3)
+    logits = [torch.tensor([[[9.0, 0], [0, 0]], [[t, 0], [9, 0]]])]
     loss = background_loss(logits, [torch.tensor([[0], [1]])])
-    assert loss.item() == pytest.approx((1 + 1.25) / 2, rel=1e-5)
+    assert loss.item() == pytest.approx(math.log(4 / 3) / 4, rel=1e-5)
 
 
 def test_background_loss_matches_the_loop():
@@ -224,27 +224,31 @@ def test_background_loss_matches_the_loop():
         each = []
         for image in range(2):
             for token in set(range(z.shape[1])) - set(index[image].tolist()):
-                row = [(math.tanh(value) + 1) ** 2 for value in z[image, token].tolist()]
-                each.append(sum(row) / 2)
+                weights = [math.exp(value) for value in z[image, token].tolist()]
+                shares = [weight / sum(weights) for weight in weights]
+                each.append(sum(math.log(1 / len(shares) / p) for p in shares) / len(shares))
         stages.append(sum(each) / len(each))
     loss = background_loss(logits, kept)
     assert loss.item() == pytest.approx(sum(stages) / 2, rel=1e-5)
 
 
-def test_background_loss_pushes_dropped_tokens_to_no_class():
+def test_background_loss_makes_dropped_tokens_less_sure_of_their_class():
     logits, kept, _ = token_case()
     loss = background_loss(logits, kept)
     for z, index in zip(logits, kept, strict=True):
         (moved,) = torch.autograd.grad(loss, z, retain_graph=True)
         dropped = torch.ones(z.shape[:2], dtype=torch.bool).scatter_(1, index, False)
-        assert (moved[dropped] > 0).all()
+        before, after = z.softmax(-1).amax(-1), (z - 0.1 * moved).softmax(-1).amax(-1)
+        sure = before > 1 / 2  # of two classes; one dropped token is not
+        assert torch.equal(after < before, dropped & sure)
         assert (moved[~dropped] == 0).all()
 
 
 def test_background_loss_at_its_optimum_and_where_nothing_is_dropped():
     z = torch.full((2, 3, 4), -50.0, requires_grad=True)
-    assert background_loss([z], [torch.tensor([[0], [1]])]).item() == 0
-    nothing = background_loss([z + 60], [torch.tensor([[2, 0, 1], [0, 1, 2]])])
+    assert background_loss([z], [torch.tensor([[0], [1]])]).item() == pytest.approx(0, abs=1e-6)
+    sure = z + 60 * torch.eye(3, 4)
+    nothing = background_loss([sure], [torch.tensor([[2, 0, 1], [0, 1, 2]])])
     assert nothing.item() == 0
     gradient(nothing, z)
 
