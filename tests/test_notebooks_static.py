@@ -100,6 +100,13 @@ def test_cells_are_short(either):
             assert len(source.split()) <= 90, source[:80]
 
 
+def test_formulas_can_be_drawn_by_the_site(either):
+    maths = pytest.importorskip("docutils.utils.math.latex2mathml", reason="needs the site extra")
+    for source in sources(read(either), "markdown"):
+        for formula in re.findall(r"\$\$?([^$]+)\$", source):
+            assert maths.tex2mathml(formula)
+
+
 def test_teaches_by_prediction_and_checks(cells):
     prose, code = "\n".join(sources(cells, "markdown")), "\n".join(sources(cells, "code"))
     assert prose.count("**Predict.**") >= 2
