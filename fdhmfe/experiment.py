@@ -188,7 +188,7 @@ def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
 
 @torch.inference_mode()
 def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
-    """Share of the kept tokens' area on the object, and the object's share of the image (chance).
+    """Share of the kept tokens' area on the object, and of all tokens' area (chance).
 
     Over the queries as they are, all stages; empty where there are no masks or no selection.
     """
@@ -201,12 +201,16 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     if not getattr(outputs[0], "kept_index", []):
         return {}
     masks = [inputs.dataset.mask(row) for row in rows]
-    shares = []
-    for level, logits in enumerate(outputs[0].token_logits):
+    shares, chances = [], []
+    for level, (logits, shift) in enumerate(
+        zip(outputs[0].token_logits, inputs.shifts, strict=True)
+    ):
+        tokens = logits.shape[1]
         kept = torch.cat([output.kept_index[level] for output in outputs]).cpu().numpy()
-        shares.append(share_on_object(kept, masks, logits.shape[1]))
-    chance = float(np.mean([mask.mean() for mask in masks]))
-    return {"kept_on_object": float(np.mean(shares)), "object_share": chance}
+        everything = np.tile(np.arange(tokens), (len(masks), 1))
+        shares.append(share_on_object(kept, masks, tokens, shift))
+        chances.append(share_on_object(everything, masks, tokens, shift))
+    return {"kept_on_object": float(np.mean(shares)), "object_share": float(np.mean(chances))}
 
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What an explorer shows of a finished run: codes, labels, kept regions and thumbnails.
 
-Letters: M images (the Q queries first, then the database), K bits, L stages, G cells per side of
-the finest stage.
+Letters: M images (the Q queries first, then the database), K bits, L stages, G squares per side of
+the map of kept regions.
 """
 
 import base64
@@ -34,7 +34,7 @@ class Gallery:
     bits: int
     codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `pack` makes them
     stages: int  # L, 0 where the network keeps no regions
-    kept: np.ndarray  # (M, G, G) uint8: bit l is set where stage l keeps the cell
+    kept: np.ndarray  # (M, G, G) uint8: bit l is set where stage l keeps the square
     thumbnails: tuple[bytes, ...]  # (M,) WebP
 
     def as_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fdhmfe.config import REPOSITORY, Config, resolve
 from fdhmfe.data import DataError, Dataset, open_dataset
 from fdhmfe.embedded import embedded_backbone, embedded_weights
 from fdhmfe.files import content_hash, file_hash
+from fdhmfe.receptive_field import token_shifts
 from fdhmfe.views import PLAIN_VIEWS, load_views
 
 Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
@@ -126,7 +127,8 @@ class Inputs:
     backbone: StageBackbone
     backbone_id: str  # content hash of the weights
     source: CachedSource | ImageSource
-    channels: list[int]
+    channels: list[int]  # C_l of each stage
+    shifts: list[float]  # of each stage's tokens, in cells: see `token_shifts`
     precision: str = "32"  # of a backbone that is fine-tuned: 32 | bf16
 
 
@@ -139,12 +141,13 @@ def prepare(config: Config) -> Inputs:
     with torch.inference_mode():
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
     channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
+    shifts = token_shifts(backbone, config.image_size)[-config.stages :]
     source = (
         ImageSource(dataset, config.image_size, config.workers)
         if config.finetune
         else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
     )
-    return Inputs(dataset, backbone, backbone_id, source, channels, config.precision)
+    return Inputs(dataset, backbone, backbone_id, source, channels, shifts, config.precision)
 
 
 def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:

@@ -85,7 +85,7 @@ def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
 
 
 def dimmed(image: Image.Image, kept: np.ndarray) -> Image.Image:
-    """The image with the cells that are not kept darkened: kept (G, G) bool; G = 0 leaves it."""
+    """The image with the squares that are not kept darkened: kept (G, G) bool; G = 0 leaves it."""
     if not kept.size:
         return image
     shade = Image.fromarray(np.where(kept, 0, 150).astype(np.uint8))

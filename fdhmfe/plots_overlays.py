@@ -1,6 +1,7 @@
 """What a network looks at, drawn over the photograph: scores, kept regions, edges between tokens.
 
 A stage of S = side^2 tokens is a side x side grid, rows first; each token stands for one cell.
+`shifts` say per stage how many cells off the whole grid lies (see `receptive_field.token_shifts`).
 """
 
 import math
@@ -17,10 +18,10 @@ STAGE_MARKS = "os^D"
 WITHIN, ACROSS = "-", (0, (4, 2))  # lines of edges inside a stage, and from stage to stage
 
 
-def token_centres(index: np.ndarray, tokens: int) -> np.ndarray:
+def token_centres(index: np.ndarray, tokens: int, shift: float) -> np.ndarray:
     """Centres (n, 2) of the given tokens as fractions of width and height; index (n,)."""
     side = math.isqrt(tokens)
-    return np.stack([index % side + 0.5, index // side + 0.5], axis=1) / side
+    return (np.stack([index % side, index // side], axis=1) + 0.5 + shift) / side
 
 
 def strongest(weights: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
@@ -36,11 +37,17 @@ def photograph(axis: Axes, image: Image.Image, *, grey: bool = False) -> None:
     axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
 
 
-def outline(axis: Axes, token: int, tokens: int, colour: str) -> None:
+def outline(axis: Axes, token: int, tokens: int, shift: float, colour: str) -> None:
     """A frame round the cell of one token."""
-    side = math.isqrt(tokens)
-    corner = (token % side / side, token // side / side)
-    axis.add_patch(Rectangle(corner, 1 / side, 1 / side, fill=False, edgecolor=colour, lw=2))
+    cell = 1 / math.isqrt(tokens)
+    corner = token_centres(np.array([token]), tokens, shift)[0] - cell / 2
+    axis.add_patch(Rectangle(corner, cell, cell, fill=False, edgecolor=colour, lw=2))
+
+
+def extent(tokens: int, shift: float) -> tuple[float, float, float, float]:
+    """Where a stage's grid lies: left, right, bottom, top, as fractions of width and height."""
+    start = shift / math.isqrt(tokens)
+    return start, 1 + start, 1 + start, start
 
 
 def panels(images: Sequence[Image.Image], titles: Sequence[str]) -> tuple[Figure, np.ndarray]:
@@ -59,6 +66,7 @@ def heat_maps(
     images: Sequence[Image.Image],
     values: Sequence[Sequence[np.ndarray]],
     titles: Sequence[str],
+    shifts: Sequence[float],
     unit: str,
     marked: int | None = None,
 ) -> Figure:
@@ -70,15 +78,15 @@ def heat_maps(
     every = np.concatenate([array for row in values for array in row])
     low, high = np.percentile(every, [1, 99])
     for row, image, arrays in zip(axes, images, values, strict=True):
-        for axis, array in zip(row[1:], arrays, strict=True):
+        for axis, array, shift in zip(row[1:], arrays, shifts, strict=True):
             photograph(axis, image, grey=True)
             grid = array.reshape(2 * [math.isqrt(len(array))])
-            drawn = axis.imshow(
-                grid, extent=(0, 1, 1, 0), cmap="viridis", alpha=0.65, vmin=low, vmax=high
-            )
+            look = {"cmap": "viridis", "alpha": 0.65, "vmin": low, "vmax": high}
+            drawn = axis.imshow(grid, extent=extent(len(array), shift), **look)
+            axis.set(xlim=(0, 1), ylim=(1, 0))
     if marked is not None:
-        for axis, array in zip(axes[0], [values[0][0], *values[0]], strict=True):
-            outline(axis, marked, len(array), "white")
+        for axis, array, shift in zip(axes[0, 1:], values[0], shifts, strict=True):
+            outline(axis, marked, len(array), shift, "white")
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
     bar.solids.set_alpha(1)
     bar.set_label(unit, fontsize=12)
@@ -91,6 +99,7 @@ def kept_regions(
     kept: Sequence[Sequence[np.ndarray]],
     tokens: Sequence[int],
     titles: Sequence[str],
+    shifts: Sequence[float],
 ) -> Figure:
     """Kept cells as they are, dropped ones darkened: per image, the kept positions (n,) per stage.
 
@@ -101,10 +110,14 @@ def kept_regions(
         for level, (axis, index) in enumerate(zip(row[1:], stages, strict=True)):
             side = math.isqrt(tokens[level])
             photograph(axis, image)
-            shade = np.zeros((side * side, 4))
-            shade[:, 3] = 0.78
+            shade = np.full(side * side, 0.78)
             shade[index] = 0
-            axis.imshow(shade.reshape(side, side, 4), extent=(0, 1, 1, 0))
+            shade = np.pad(shade.reshape(side, side), 1, constant_values=0.78)  # a shifted grid's
+            black = np.zeros((*shade.shape, 3))  # rim: no token looks there
+            start = (shifts[level] - 1) / side
+            end = start + 1 + 2 / side
+            axis.imshow(np.dstack([black, shade]), extent=(start, end, end, start))
+            axis.set(xlim=(0, 1), ylim=(1, 0))
     return figure
 
 

@@ -31,31 +31,35 @@ def code_statistics(codes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def coverage(mask: np.ndarray, side: int) -> np.ndarray:
+def coverage(mask: np.ndarray, side: int, shift: float) -> np.ndarray:
     """Share of each cell of a side x side grid that the foreground mask (H, W) covers: (side^2,).
 
-    Cells are the fractional areas a token stands for; rows first, as tokens are ordered.
+    Cells are the fractional areas a token stands for, rows first, as tokens are ordered. `shift`
+    moves all of them, in cells, as `receptive_field.token_shifts` says; what then lies outside the
+    image does not count.
     """
-    height, width = mask.shape
-    rows, columns = overlap(side, height), overlap(side, width)
-    return (rows @ mask @ columns.T).ravel() * side**2 / (height * width)
+    rows, columns = (overlap(side, pixels, shift) for pixels in mask.shape)
+    area = np.outer(rows.sum(1), columns.sum(1))
+    return (rows @ mask @ columns.T / area).ravel()
 
 
-def overlap(cells: int, pixels: int) -> np.ndarray:
-    """How much of each pixel lies in each of `cells` equal intervals: (cells, pixels)."""
-    edges = np.linspace(0, pixels, cells + 1)
+def overlap(cells: int, pixels: int, shift: float) -> np.ndarray:
+    """How much of each pixel lies in each of `cells` equal, shifted intervals: (cells, pixels)."""
+    edges = (np.arange(cells + 1) + shift) * pixels / cells
     left, right = edges[:-1, None], edges[1:, None]
     start = np.arange(pixels)
     return np.clip(np.minimum(right, start + 1) - np.maximum(left, start), 0, None)
 
 
-def share_on_object(kept_index: np.ndarray, masks: Sequence[np.ndarray], tokens: int) -> float:
+def share_on_object(
+    kept_index: np.ndarray, masks: Sequence[np.ndarray], tokens: int, shift: float
+) -> float:
     """Mean share of the kept tokens' area that lies on the object.
 
-    kept_index (M, n): positions among the `tokens` = side^2 tokens of a stage; masks: M arrays
-    (H, W), foreground True. With every position kept, this is the object's share of the image:
-    what selection at random would reach.
+    kept_index (M, n): positions among the `tokens` = side^2 tokens of a stage, which lie `shift`
+    cells off; masks: M arrays (H, W), foreground True. With every position kept, this is what
+    selection at random would reach.
     """
     side = round(tokens**0.5)
-    covered = np.stack([coverage(mask, side) for mask in masks])  # (M, S)
+    covered = np.stack([coverage(mask, side, shift) for mask in masks])  # (M, S)
     return float(np.take_along_axis(covered, kept_index, axis=1).mean())

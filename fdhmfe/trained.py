@@ -1,6 +1,6 @@
 """A finished run opened again: its data and network, and codes of images it has never seen.
 
-Letters: B images, K bits, L stages, G cells per side of the finest stage.
+Letters: B images, K bits, L stages, G squares per side of the map of kept regions.
 """
 
 import math
@@ -104,17 +104,14 @@ def check_origin(folder: Path, inputs: Inputs) -> None:
 
 @torch.inference_mode()
 def encode_images(run: TrainedRun, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (B, K) int8 of any images, made as the run's own were, and their kept cells (B, G, G).
-
-    G is 0 where the network keeps no regions.
-    """
+    """Codes (B, K) int8 of any images, made as the run's own were, and their `kept_cells`."""
     size = run.config.image_size
     outputs = []
     for view in PLAIN_VIEWS:
         batch = torch.stack([view_image(image, view, 0, size) for image in images])
         outputs.append(run.network(read_images(run, batch)))
     u = torch.stack([output.u for output in outputs]).mean(0)
-    return binarise(u).numpy(), kept_cells(outputs[0])
+    return binarise(u).numpy(), kept_cells(outputs[0], run.inputs.shifts)
 
 
 def read_images(run: TrainedRun, images: Tensor) -> list[Tensor]:
@@ -132,25 +129,30 @@ def rounded_tokens(backbone: nn.Module, images: Tensor) -> list[Tensor]:
 
 @torch.inference_mode()
 def kept_regions(run: TrainedRun, rows: np.ndarray) -> np.ndarray:
-    """Kept cells (B, G, G) of the whole-image view of the data set's given rows."""
-    return kept_cells(run.network(run.inputs.source.plain_batches(rows)[0]))
+    """The `kept_cells` of the whole-image view of the data set's given rows."""
+    output = run.network(run.inputs.source.plain_batches(rows)[0])
+    return kept_cells(output, run.inputs.shifts)
 
 
-def kept_cells(output: Output) -> np.ndarray:
-    """Which stages keep each cell of the finest grid: (B, G, G) uint8, bit l for stage l.
+def kept_cells(output: Output, shifts: Sequence[float]) -> np.ndarray:
+    """Which stages keep what lies there: (B, G, G) uint8 over the image, bit l for stage l.
 
-    G is 0 where the network keeps no regions.
+    A square is half a cell of the finest stage. shifts (L,), in cells: how far off each stage's
+    tokens look, to the nearest square. G is 0 where the network keeps no regions.
     """
     index = getattr(output, "kept_index", [])
     if not index:
         return np.zeros((len(output.u), 0, 0), np.uint8)
     sides = [math.isqrt(logits.shape[1]) for logits in output.token_logits]
-    finest = max(sides)
-    cells = np.zeros((len(output.u), finest, finest), np.uint8)
-    place = np.arange(finest)
-    for level, (chosen, side) in enumerate(zip(index, sides, strict=True)):
+    squares = 2 * max(sides)
+    cells = np.zeros((len(output.u), squares, squares), np.uint8)
+    for level, (chosen, side, shift) in enumerate(zip(index, sides, shifts, strict=True)):
         own = np.zeros((len(cells), side * side), np.uint8)
         np.put_along_axis(own, chosen.cpu().numpy(), 1 << level, axis=1)
-        coarse = place * side // finest
-        cells |= own.reshape(-1, side, side)[:, coarse][:, :, coarse]
+        moved = np.arange(squares) - round(shift * squares / side)
+        cell = moved * side // squares  # whose square it is; outside the grid: no token's
+        seen = (cell >= 0) & (cell < side)
+        cell = cell.clip(0, side - 1)
+        here = own.reshape(-1, side, side)[:, cell][:, :, cell]
+        cells |= here * np.outer(seen, seen)
     return cells

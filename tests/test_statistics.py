@@ -31,13 +31,21 @@ def test_constant_codes_have_statistics_too():
 def test_coverage_by_hand():
     mask = np.zeros((4, 6), bool)
     mask[:2, :3] = True  # the upper left quarter
-    assert coverage(mask, 2).tolist() == [1, 0, 0, 0]
+    assert coverage(mask, 2, 0.0).tolist() == [1, 0, 0, 0]
     # Three columns of cells of two pixels, three rows of 4/3 pixels: the second row is half in.
-    np.testing.assert_allclose(coverage(mask, 3), [1, 0.5, 0, 0.5, 0.25, 0, 0, 0, 0])
+    np.testing.assert_allclose(coverage(mask, 3, 0.0), [1, 0.5, 0, 0.5, 0.25, 0, 0, 0, 0])
+
+
+def test_a_shifted_grid_covers_other_pixels_and_what_is_outside_does_not_count():
+    mask = np.zeros((4, 4), bool)
+    mask[:2, :2] = True
+    # Cells of two pixels, half a cell up and left: pixel 0, then pixels 1 and 2, of each row.
+    np.testing.assert_allclose(coverage(mask, 2, -0.5), [1, 0.5, 0.5, 0.25])
+    np.testing.assert_allclose(coverage(mask, 2, 0.5), [0.25, 0, 0, 0])
 
 
 def test_share_on_object_by_hand_and_chance():
     masks = [np.array([[1, 0], [0, 0]], bool), np.array([[1, 1], [1, 0]], bool)]
-    assert share_on_object(np.array([[0, 1], [0, 3]]), masks, 4) == pytest.approx(0.5)
+    assert share_on_object(np.array([[0, 1], [0, 3]]), masks, 4, 0.0) == pytest.approx(0.5)
     everything = np.tile(np.arange(4), (2, 1))
-    assert share_on_object(everything, masks, 4) == pytest.approx((0.25 + 0.75) / 2)
+    assert share_on_object(everything, masks, 4, 0.0) == pytest.approx((0.25 + 0.75) / 2)

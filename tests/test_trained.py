@@ -26,8 +26,17 @@ def test_images_get_the_codes_and_regions_that_the_run_stored(folder_run):
 def test_kept_cells_by_hand():
     logits = [torch.zeros(1, 16, 3), torch.zeros(1, 4, 3)]  # 4 x 4 and 2 x 2 tokens
     index = [torch.tensor([[0, 15]]), torch.tensor([[1]])]  # two corners; the upper right quarter
-    expected = [[1, 0, 2, 2], [0, 0, 2, 2], [0, 0, 0, 0], [0, 0, 0, 1]]
-    assert kept_cells(Output(torch.zeros(1, 8), logits, index))[0].tolist() == expected
+    cells = [[1, 0, 2, 2], [0, 0, 2, 2], [0, 0, 0, 0], [0, 0, 0, 1]]
+    found = kept_cells(Output(torch.zeros(1, 8), logits, index), [0.0, 0.0])
+    np.testing.assert_array_equal(found[0], np.kron(cells, np.ones((2, 2))))  # in half cells
+
+
+def test_kept_cells_lie_where_their_tokens_look():
+    logits, index = [torch.zeros(1, 4, 3)] * 2, [torch.tensor([[0, 3]]), torch.tensor([[1]])]
+    found = kept_cells(Output(torch.zeros(1, 8), logits, index), [-0.48, 0.5])[0]
+    # Half a cell up and left: a corner of cell 0 is left, cell 3 is in the middle; the last row
+    # and column are no token's. Half a cell down and right: so lies half of cell 1.
+    assert found.tolist() == [[1, 0, 0, 0], [0, 1, 1, 2], [0, 1, 1, 2], [0, 0, 0, 0]]
 
 
 def test_a_method_without_regions_opens_too(folder_run):
