@@ -201,10 +201,9 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     if not getattr(outputs[0], "kept_index", []):
         return {}
     masks = [inputs.dataset.mask(row) for row in rows]
+    stages = zip(outputs[0].token_logits, inputs.shifts, strict=True)
     shares, chances = [], []
-    for level, (logits, shift) in enumerate(
-        zip(outputs[0].token_logits, inputs.shifts, strict=True)
-    ):
+    for level, (logits, shift) in enumerate(stages):
         tokens = logits.shape[1]
         kept = torch.cat([output.kept_index[level] for output in outputs]).cpu().numpy()
         everything = np.tile(np.arange(tokens), (len(masks), 1))

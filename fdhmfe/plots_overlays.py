@@ -112,8 +112,9 @@ def kept_regions(
             photograph(axis, image)
             shade = np.full(side * side, 0.78)
             shade[index] = 0
-            shade = np.pad(shade.reshape(side, side), 1, constant_values=0.78)  # a shifted grid's
-            black = np.zeros((*shade.shape, 3))  # rim: no token looks there
+            # The rim covers what a shifted grid leaves of the image: no token looks there.
+            shade = np.pad(shade.reshape(side, side), 1, constant_values=0.78)
+            black = np.zeros((*shade.shape, 3))
             start = (shifts[level] - 1) / side
             end = start + 1 + 2 / side
             axis.imshow(np.dstack([black, shade]), extent=(start, end, end, start))
