@@ -16,7 +16,7 @@ from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, build_method
 from fdhmfe.model import Output
 from fdhmfe.scoring import Encoded, class_means, metric_rows
-from fdhmfe.statistics import share_on_object
+from fdhmfe.statistics import coverages, share_on_object
 from fdhmfe.train import batches
 
 
@@ -204,11 +204,10 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     stages = zip(outputs[0].token_logits, inputs.shifts, strict=True)
     shares, chances = [], []
     for level, (logits, shift) in enumerate(stages):
-        tokens = logits.shape[1]
+        covered = coverages(masks, logits.shape[1], shift)
         kept = torch.cat([output.kept_index[level] for output in outputs]).cpu().numpy()
-        everything = np.tile(np.arange(tokens), (len(masks), 1))
-        shares.append(share_on_object(kept, masks, tokens, shift))
-        chances.append(share_on_object(everything, masks, tokens, shift))
+        shares.append(share_on_object(kept, covered))
+        chances.append(covered.mean())
     return {"kept_on_object": float(np.mean(shares)), "object_share": float(np.mean(chances))}
 
 

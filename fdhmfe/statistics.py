@@ -1,5 +1,6 @@
 """What mAP does not say: how evenly codes are spread, and where the kept tokens lie."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,6 +32,11 @@ def code_statistics(codes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
+def coverages(masks: Sequence[np.ndarray], tokens: int, shift: float) -> np.ndarray:
+    """`coverage` of each of M masks by the grid of a stage of S = side^2 tokens: (M, S)."""
+    return np.stack([coverage(mask, math.isqrt(tokens), shift) for mask in masks])
+
+
 def coverage(mask: np.ndarray, side: int, shift: float) -> np.ndarray:
     """Share of each cell of a side x side grid that the foreground mask (H, W) covers: (side^2,).
 
@@ -51,15 +57,10 @@ def overlap(cells: int, pixels: int, shift: float) -> np.ndarray:
     return np.clip(np.minimum(right, start + 1) - np.maximum(left, start), 0, None)
 
 
-def share_on_object(
-    kept_index: np.ndarray, masks: Sequence[np.ndarray], tokens: int, shift: float
-) -> float:
+def share_on_object(kept_index: np.ndarray, covered: np.ndarray) -> float:
     """Mean share of the kept tokens' area that lies on the object.
 
-    kept_index (M, n): positions among the `tokens` = side^2 tokens of a stage, which lie `shift`
-    cells off; masks: M arrays (H, W), foreground True. With every position kept, this is what
-    selection at random would reach.
+    kept_index (M, n): positions among the S tokens of a stage; covered (M, S): the
+    `coverages` of the images' masks. The mean of `covered` is what selection at random would reach.
     """
-    side = round(tokens**0.5)
-    covered = np.stack([coverage(mask, side, shift) for mask in masks])  # (M, S)
     return float(np.take_along_axis(covered, kept_index, axis=1).mean())

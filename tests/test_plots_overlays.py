@@ -33,12 +33,8 @@ def test_dropped_cells_are_shaded_and_kept_ones_are_not():
         [False, False, True, False],
         [False] * 4,
     ]
-    assert shade.get_extent() == [
-        -0.75,
-        1.25,
-        1.25,
-        -0.75,
-    ]  # cell 0 begins at -1/4, half of it seen
+    # Cell 0 begins at -1/4: half of it is seen.
+    assert shade.get_extent() == [-0.75, 1.25, 1.25, -0.75]
     assert figure.axes[1].get_xlim() == (0, 1)
 
 

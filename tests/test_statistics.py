@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fdhmfe.statistics import code_statistics, coverage, share_on_object
+from fdhmfe.statistics import code_statistics, coverage, coverages, share_on_object
 
 
 def test_code_statistics_by_hand():
@@ -46,6 +46,7 @@ def test_a_shifted_grid_covers_other_pixels_and_what_is_outside_does_not_count()
 
 def test_share_on_object_by_hand_and_chance():
     masks = [np.array([[1, 0], [0, 0]], bool), np.array([[1, 1], [1, 0]], bool)]
-    assert share_on_object(np.array([[0, 1], [0, 3]]), masks, 4, 0.0) == pytest.approx(0.5)
+    covered = coverages(masks, 4, 0.0)
+    assert share_on_object(np.array([[0, 1], [0, 3]]), covered) == pytest.approx(0.5)
     everything = np.tile(np.arange(4), (2, 1))
-    assert share_on_object(everything, masks, 4, 0.0) == pytest.approx((0.25 + 0.75) / 2)
+    assert share_on_object(everything, covered) == pytest.approx((0.25 + 0.75) / 2)
