@@ -17,7 +17,7 @@ ORDER = [
     *("files", "config", "progress", "distributed"),
     *("toy_draw", "toy", "dataset", "splits", "layout"),
     *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
-    *("views", "backbone", "cache", "embedded"),
+    *("views", "backbone", "receptive_field", "cache", "embedded"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods"),
     *("checkpoint", "train", "inputs", "codes", "metrics", "statistics", "scoring", "results"),
