@@ -18,7 +18,7 @@ from fdhmfe.config import REPOSITORY, Config, resolve
 from fdhmfe.data import DataError, Dataset, open_dataset
 from fdhmfe.embedded import embedded_backbone, embedded_weights
 from fdhmfe.files import content_hash, file_hash
-from fdhmfe.receptive_field import token_shifts
+from fdhmfe.receptive_field import stage_views
 from fdhmfe.views import PLAIN_VIEWS, load_views
 
 Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
@@ -128,7 +128,7 @@ class Inputs:
     backbone_id: str  # content hash of the weights
     source: CachedSource | ImageSource
     channels: list[int]  # C_l of each stage
-    shifts: list[float]  # of each stage's tokens, in cells: see `token_shifts`
+    shifts: list[float]  # of each stage's tokens, in cells: see `stage_views`
     precision: str = "32"  # of a backbone that is fine-tuned: 32 | bf16
 
 
@@ -138,10 +138,8 @@ def prepare(config: Config) -> Inputs:
     backbone, backbone_id = open_backbone(config, dataset)
     if not config.finetune:
         backbone = frozen(backbone)
-    with torch.inference_mode():
-        probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
-    channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
-    shifts = token_shifts(backbone, config.image_size)[-config.stages :]
+    stages = stage_views(backbone, config.image_size)[-config.stages :]
+    channels, shifts = [stage.channels for stage in stages], [stage.shift for stage in stages]
     source = (
         ImageSource(dataset, config.image_size, config.workers)
         if config.finetune

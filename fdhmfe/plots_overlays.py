@@ -1,7 +1,7 @@
 """What a network looks at, drawn over the photograph: scores, kept regions, edges between tokens.
 
 A stage of S = side^2 tokens is a side x side grid, rows first; each token stands for one cell.
-`shifts` say per stage how many cells off the whole grid lies (see `receptive_field.token_shifts`).
+`shifts` say per stage how many cells off the whole grid lies (see `receptive_field.stage_views`).
 """
 
 import math

@@ -1,35 +1,44 @@
 """Where on the image a stage's tokens look: not quite where their cells lie."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from fdhmfe.backbone import StageBackbone
 
 
-def token_shifts(backbone: StageBackbone, size: int) -> list[float]:
-    """How far what a stage's tokens see lies off the middle of their cells: a number per stage.
+class StageView(NamedTuple):
+    """What is known of a backbone's stage before it has seen an image."""
 
-    In cells; negative: up and left, for images (size, size). A padded convolution of stride 2
-    centres its output i on input 2 i, the corner of the cell it stands for; one that cuts the image
-    into patches is centred. Averaging to the grid moves nothing.
+    channels: int  # C_l
+    shift: float  # how far what tokens see lies off the middle of their cells; in cells
+
+
+def stage_views(backbone: StageBackbone, size: int) -> list[StageView]:
+    """Channels and shift of each stage, for images (size, size).
+
+    A negative shift is up and left. A padded convolution of stride 2 centres its output i on input
+    2 i, the corner of the cell it stands for; one that cuts the image into patches is centred.
+    Averaging to the grid moves nothing.
     """
-    places, sides = places_seen(backbone, size)
-    shifts = []
-    for side in sides:
+    places, maps = places_seen(backbone, size)
+    found = []
+    for _, channels, side, _ in (x.shape for x in maps):
         start, step = places.get(side, (size / side / 2, size / side))  # unknown: centred
         off = start + step * (side - 1) / 2 - size / 2  # pixels, of the middle of the map
-        shifts.append(off * min(side, backbone.grid) / size)
-    return shifts
+        found.append(StageView(channels, off * min(side, backbone.grid) / size))
+    return found
 
 
 def places_seen(
     backbone: StageBackbone, size: int
-) -> tuple[dict[int, tuple[float, float]], list[int]]:
+) -> tuple[dict[int, tuple[float, float]], list[Tensor]]:
     """Where maps of each side look: the pixel their first position centres on, and the step.
 
-    Also the sides of the stages. Layer by layer, a map begins ((k - 1) / 2 - padding) steps of the
-    one before it later, k being the kernel as dilation spreads it. Source: receptive field
-    arithmetic (distill.pub/2019/computing-receptive-fields).
+    Also the stage maps of one blank image. Layer by layer, a map begins ((k - 1) / 2 - padding)
+    steps of the one before it later, k being the kernel as dilation spreads it. Source: receptive
+    field arithmetic (distill.pub/2019/computing-receptive-fields).
     """
     places = {size: (0.5, 1)}
 
@@ -51,7 +60,7 @@ def places_seen(
         maps = backbone.extractor(torch.zeros(1, 3, size, size))
     for handle in handles:
         handle.remove()
-    return places, [x.shape[-1] for x in maps]
+    return places, maps
 
 
 def side_of(size: int | tuple[int, int] | str) -> int:

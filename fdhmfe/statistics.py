@@ -41,7 +41,7 @@ def coverage(mask: np.ndarray, side: int, shift: float) -> np.ndarray:
     """Share of each cell of a side x side grid that the foreground mask (H, W) covers: (side^2,).
 
     Cells are the fractional areas a token stands for, rows first, as tokens are ordered. `shift`
-    moves all of them, in cells, as `receptive_field.token_shifts` says; what then lies outside the
+    moves all of them, in cells, as `receptive_field.stage_views` says; what then lies outside the
     image does not count.
     """
     rows, columns = (overlap(side, pixels, shift) for pixels in mask.shape)

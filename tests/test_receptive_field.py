@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from fdhmfe.backbone import StageBackbone, stage_extractor
-from fdhmfe.receptive_field import token_shifts
+from fdhmfe.receptive_field import stage_views
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_tokens_of_padded_convolutions_look_up_and_left(name, halvings):
     # Stride s puts token i on pixel s i, the cell's middle is at s i + (s - 1) / 2; pooling to
     # cells of 32 pixels moves both alike. VGG halves by pooling disjoint blocks: centred.
     expected = [-((2**n - 1) / 2) / 32 for n in halvings] if halvings else [0, 0, 0]
-    assert token_shifts(backbone, 64) == pytest.approx(expected)
+    assert [stage.shift for stage in stage_views(backbone, 64)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_shifts_are_where_the_gradient_of_a_token_lies(layers):
     weights = torch.stack([gradient.sum((0, 1, 2)) for gradient in seen])  # (columns, pixels)
     centres = weights @ (torch.arange(64) + 0.5) / weights.sum(1)
     off = centres * side / 64 - (places + 0.5)
-    assert off.mean().item() == pytest.approx(token_shifts(backbone, 64)[0], abs=1e-5)
+    assert off.mean().item() == pytest.approx(stage_views(backbone, 64)[0].shift, abs=1e-5)
