@@ -52,6 +52,7 @@ class Config:
     fusion: bool = True
     selection: bool = True
     proxies: str = "maxmin"  # maxmin | random
+    arranged: bool = True  # classes whose training images look alike get near proxies
     dropout: float = 0.2
     proxy_readout: bool = True  # add the class posterior, spoken in proxies, to the code
 
@@ -126,6 +127,7 @@ OFF: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "selection": dict(selection=False),
         "graph": dict(graph_depth=0),
         "maxmin": dict(proxies="random"),
+        "arrangement": dict(arranged=False),
         "readout": dict(proxy_readout=False),
         "uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
         "background": dict(background_weight=0.0),

@@ -10,12 +10,15 @@ In a process of its own, everything here leaves its argument as it is.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def device() -> torch.device:
@@ -64,8 +67,8 @@ def first_goes_first() -> Iterator[None]:
         dist.barrier()
 
 
-def as_the_first(value: bool) -> bool:
-    """The first process's value: what it sees on disk decides for all."""
+def as_the_first(value: T) -> T:
+    """The first process's value: what it sees on disk, or computes, decides for all."""
     box = [value]
     if world_size() > 1:
         dist.broadcast_object_list(box)

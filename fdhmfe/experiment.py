@@ -13,7 +13,7 @@ from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
 from fdhmfe.files import locked
 from fdhmfe.inputs import ImageSource, Inputs, prepare
-from fdhmfe.methods import Method, build_method
+from fdhmfe.methods import Method, arrange_proxies, build_method
 from fdhmfe.model import Output
 from fdhmfe.scoring import Encoded, class_means, metric_rows
 from fdhmfe.statistics import coverages, share_on_object
@@ -41,7 +41,10 @@ class FineTuned(nn.Module):
         self.head = head
         self.stages = stages
         self.precision = precision
-        self.register_buffer("proxies", head.proxies, persistent=False)  # stored with the head
+
+    @property
+    def proxies(self) -> Tensor | None:
+        return self.head.proxies
 
     def forward(self, inputs: list[Tensor]) -> Output:
         images = inputs[0].contiguous(memory_format=torch.channels_last)
@@ -144,6 +147,7 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
     """Train on the train split; the history of a closed-form method is empty.
 
+    FDH-MFE's proxies are given out first, by the likeness of the classes before any training.
     Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
     rows = inputs.dataset.rows("train")
@@ -153,6 +157,8 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
         return train.Fitted([], None)
     labels = torch.from_numpy(inputs.dataset.labels(rows))
+    if config.method == "fdh-mfe" and config.arranged:
+        arrange_proxies(method, pooled_features(inputs, rows), labels)
     try:
         return train.fit(method, inputs.source, rows, labels, config, checkpoint)
     except train.LossError as error:

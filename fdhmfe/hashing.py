@@ -110,3 +110,44 @@ def linear_code(
         generator = drawn[far_enough[nearest[far_enough].argmin()]]
         words = np.vstack([words, words * generator])
     return words
+
+
+def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How alike the classes are: cosine (Y, Y) of their mean features about the mean of all.
+
+    features (M, C) are standardised first; labels (M,) in 0..Y-1. A class without an image, and
+    every class to itself, has 0.
+    """
+    standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    own = np.eye(labels.max() + 1)[labels]  # (M, Y)
+    means = own.T @ standard / own.sum(0).clip(1)[:, None]
+    centred = means - means.mean(0)
+    unit = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-12)
+    return np.where(np.eye(len(unit)) == 1, 0.0, unit @ unit.T)
+
+
+def arrange(proxies: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """The same proxies (Y, K), given out so that classes which are alike get near ones.
+
+    similarity (Y, Y): symmetric, 0 on the diagonal. The sum over pairs of classes of similarity
+    times the proxies' inner product is made as large as exchanges of two proxies can make it: each
+    class in turn makes the exchange that gains most, until none gains. The proxies' distances stay,
+    and an image taken for a class like its own keeps more of its bits.
+
+    Reconstruction: a quadratic assignment problem (Koopmans and Beckmann 1957) by local search.
+    Semantic hash centres (arXiv 2507.08404) share the aim, but make new codes.
+    """
+    words, settled = proxies.astype(float), False
+    fit = (similarity * (words @ words.T)).sum(1)  # (Y,) each class's part of the sum
+    while not settled:
+        settled = True
+        for i, alike in enumerate(similarity):
+            agreement = words @ words[i]  # (Y,)
+            exchanged = words @ (words.T @ alike) + similarity @ agreement
+            gain = exchanged - fit - fit[i] - 2 * alike * (words.shape[1] - agreement)
+            j = gain.argmax()
+            if gain[j] > 1e-9:  # rounding is no gain
+                words[[i, j]] = words[[j, i]]
+                fit = (similarity * (words @ words.T)).sum(1)
+                settled = False
+    return words.astype(proxies.dtype)

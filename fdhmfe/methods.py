@@ -3,14 +3,21 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fdhmfe import baselines, losses
+from fdhmfe import baselines, distributed, losses
 from fdhmfe.attention import SEMICON, PartHash
 from fdhmfe.config import Config
 from fdhmfe.criterion import Batch, Criterion
-from fdhmfe.hashing import balanced_codes, hash_centres, random_proxies
+from fdhmfe.hashing import (
+    arrange,
+    balanced_codes,
+    class_similarity,
+    hash_centres,
+    random_proxies,
+)
 from fdhmfe.model import FDHMFE, Output, PooledHash
 from fdhmfe.projections import ITQ, RandomProjection
 
@@ -63,6 +70,18 @@ def build_method(config: Config, channels: list[int], labels: Tensor) -> Method:
             return Method(SEMICON(config, channels), baselines.ADSHLoss(config, labels))
     network = FDHMFE(config, channels, classes)
     return Method(network, FDHMFELoss(network, config))
+
+
+def arrange_proxies(method: Method, features: np.ndarray, labels: Tensor) -> None:
+    """Give the method's proxies out anew: classes alike in features (M, C) get near ones.
+
+    labels (M,): those of the images. Several processes agree.
+    """
+    similarity = class_similarity(features, labels.numpy())
+    arranged = arrange(method.network.proxies.cpu().numpy(), similarity)
+    proxies = torch.from_numpy(distributed.as_the_first(arranged))
+    for part in method:  # on a GPU, the criterion has a copy of its own
+        part.proxies.copy_(proxies)
 
 
 # Methods that train a pooled hash layer towards class codes: how the codes are drawn, and the loss

@@ -6,8 +6,10 @@ import torch
 
 from fdhmfe.hashing import (
     HashLayer,
+    arrange,
     balanced_codes,
     binarise,
+    class_similarity,
     hadamard,
     hash_centres,
     maxmin_proxies,
@@ -105,6 +107,56 @@ def test_proxies_follow_from_the_seed(draw):
     torch.manual_seed(1)
     np.testing.assert_array_equal(first, draw(48, 24, 3))
     assert (first != draw(48, 24, 4)).any()
+
+
+def test_class_similarity_by_hand():
+    # standardised class means (1, 1), (1, -1), (-1, 0): their own mean is (1/3, 0)
+    features = np.array([[5.0, 3], [5, -3], [1, 0], [5, 3], [5, -3], [1, 0], [1, 0], [1, 0]])
+    labels = np.array([0, 1, 3, 0, 1, 3, 3, 3])  # none of class 2
+    standard = (features - [3, 0]) / [2, 9 / np.sqrt(18)]
+    means = np.array([standard[0], standard[1], [0, 0], standard[2]])
+    centred = means - means.mean(0)
+    similarity = class_similarity(features, labels)
+    np.testing.assert_allclose(similarity, similarity.T)
+    assert (similarity.diagonal() == 0).all()
+    for i, j in ((0, 1), (0, 3), (1, 3)):
+        lengths = np.linalg.norm(centred[i]) * np.linalg.norm(centred[j])
+        assert similarity[i, j] == pytest.approx(centred[i] @ centred[j] / lengths, abs=1e-5)
+
+
+def test_classes_that_are_alike_get_near_proxies():
+    near, far = [[1, 1, 1, 1], [1, 1, 1, -1]], [[-1, -1, -1, -1], [-1, -1, -1, 1]]
+    proxies = np.array([near[0], far[0], near[1], far[1]], np.int8)
+    similarity = np.zeros((4, 4))
+    similarity[[0, 1, 2, 3], [1, 0, 3, 2]] = 1.0  # 0 with 1, and 2 with 3
+    arranged = arrange(proxies, similarity)
+    assert arranged.dtype == np.int8
+    assert sorted(arranged.tolist()) == sorted(proxies.tolist())
+    assert [int(arranged[i] @ arranged[j]) for i, j in ((0, 1), (2, 3))] == [2, 2]
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(2, 12), (10, 12), (30, 48)])
+def test_no_exchange_of_two_proxies_betters_the_arrangement(classes, bits):
+    rng = np.random.default_rng(0)
+    similarity = class_similarity(rng.normal(size=(4 * classes, 5)), np.arange(4 * classes) // 4)
+    drawn = maxmin_proxies(classes, bits, seed=0)
+
+    def worth(proxies):
+        return (similarity * (proxies.astype(int) @ proxies.T)).sum()
+
+    arranged = arrange(drawn, similarity)
+    assert sorted(arranged.tolist()) == sorted(drawn.tolist())
+    assert worth(arranged) >= worth(drawn)
+    for i in range(classes):
+        for j in range(i):
+            exchanged = arranged.copy()
+            exchanged[[i, j]] = exchanged[[j, i]]
+            assert worth(exchanged) <= worth(arranged) + 1e-6
+
+
+def test_arrangement_leaves_proxies_where_no_classes_are_alike():
+    drawn = random_proxies(6, 8, seed=0)
+    np.testing.assert_array_equal(arrange(drawn, np.zeros((6, 6))), drawn)
 
 
 def test_random_proxies_are_fair():

@@ -17,7 +17,7 @@ from fdhmfe import embedded, experiment, scoring
 from fdhmfe import inputs as run_inputs
 from fdhmfe.config import Config
 from fdhmfe.files import read_json, write_json
-from fdhmfe.hashing import binarise
+from fdhmfe.hashing import arrange, binarise, class_similarity, maxmin_proxies
 from fdhmfe.metrics import mean_average_precision, precision_at_k
 from fdhmfe.results import (
     is_finished,
@@ -153,6 +153,24 @@ def test_nearest_proxy_by_hand():
     proxies = torch.tensor([[1.0, 1], [-1, 1], [-1, -1]])
     u = torch.tensor([[0.1, 3.0], [-9, 8], [-1, -5], [0.2, 0.1]])
     assert scoring.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("given", [{}, {"finetune": True}, {"variant": "no-arrangement"}])
+def test_stored_proxies_are_those_of_the_arrangement(tmp_path, own_cache, given):
+    write_folder(tmp_path / "images", classes=6, per_class=8)
+    config = small_run(tmp_path, epochs=1, **given)
+    inputs = run_inputs.prepare(config)
+    rows = inputs.dataset.rows("train")
+    similarity = class_similarity(
+        experiment.pooled_features(inputs, rows), inputs.dataset.labels(rows)
+    )
+    drawn = maxmin_proxies(6, config.bits, config.seed)
+    arranged = arrange(drawn, similarity)
+    assert (arranged != drawn).any()
+    folder = experiment.run(config)
+    network = load_file(folder / "model.safetensors")
+    stored = network["head.proxies" if config.finetune else "proxies"]
+    np.testing.assert_array_equal(stored, arranged if config.arranged else drawn)
 
 
 # Methods that differ in what they leave behind
