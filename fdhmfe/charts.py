@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fdhmfe.metrics import evaluate
+from fdhmfe.metrics import evaluate, hamming_distance
 from fdhmfe.plots import unframe
 
 WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
@@ -74,6 +74,31 @@ def legend(figure: Figure, axis: Axes, *, below: bool = False) -> None:
     place = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "outside right upper"}
     figure.legend(handles, labels, **place, frameon=False, fontsize=8)
     unframe(figure)
+
+
+def proxy_distances(
+    similarity: np.ndarray, proxies: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """Mean Hamming distance of two classes' proxies against how alike the classes are.
+
+    similarity (Y, Y), symmetric; proxies: name -> (Y, K). A point is a tenth of all pairs (fewer
+    points where there are fewer pairs).
+    """
+    pairs = np.triu_indices(len(similarity), 1)
+    order = similarity[pairs].argsort()
+    groups = np.array_split(order, min(10, len(order)))
+    alike = [similarity[pairs][group].mean() for group in groups]
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    axis = figure.subplots()
+    looks = (("o-", BLUE), ("s--", "#E69F00"))
+    for (name, words), (line, colour) in zip(proxies.items(), looks, strict=True):
+        apart = hamming_distance(words, words)[pairs]
+        axis.plot(alike, [apart[group].mean() for group in groups], line, color=colour, label=name)
+    axis.set(xlabel="likeness of two classes (cosine)", ylabel="distance of proxies (bits)")
+    axis.set_title(wrapped(title, 85), fontsize=8)
+    axis.legend(frameon=False, fontsize=8)
+    unframe(figure)
+    return figure
 
 
 def loss_curves(history: pd.DataFrame) -> Figure:

@@ -41,6 +41,16 @@ def test_map_by_bits_shows_the_methods_there_are_in_one_order():
     assert len(drawn(METHODS).legends[0].get_texts()) == len(METHODS)
 
 
+def test_proxy_distances_fall_where_classes_are_alike_and_have_near_proxies():
+    similarity = np.array([[0, 0.5, -0.2], [0.5, 0, -0.4], [-0.2, -0.4, 0]])
+    words = np.array([[1, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]], np.int8)
+    figure = charts.proxy_distances(similarity, {"arranged": words, "as drawn": words[::-1]}, "")
+    arranged, drawn = figure.axes[0].get_lines()
+    assert arranged.get_xdata() == pytest.approx([-0.4, -0.2, 0.5])
+    assert arranged.get_ydata() == pytest.approx([3, 4, 1])
+    assert drawn.get_ydata() == pytest.approx([1, 4, 3])
+
+
 def test_curves_show_precision_at_each_cutoff_the_database_allows():
     codes = np.array([[1, 1], [1, -1], [-1, -1]], np.int8)
     arrays = (codes[:1], codes, np.array([0]), np.array([0, 1, 0]))
