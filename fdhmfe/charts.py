@@ -81,8 +81,8 @@ def proxy_distances(
 ) -> Figure:
     """Mean Hamming distance of two classes' proxies against how alike the classes are.
 
-    similarity (Y, Y), symmetric; proxies: name -> (Y, K). A point is a tenth of all pairs (fewer
-    points where there are fewer pairs).
+    similarity (Y, Y), symmetric; proxies: two names, each with its (Y, K). A point is a tenth of
+    all pairs; there are fewer points where there are fewer pairs than ten.
     """
     pairs = np.triu_indices(len(similarity), 1)
     order = similarity[pairs].argsort()

@@ -188,9 +188,11 @@ class GlobalBatchNorm(nn.BatchNorm2d):
 def global_batch_norms(network: nn.Module) -> nn.Module:
     """Let the batch norms of a network that sees a share of each batch see all of it, in training.
 
-    Parameters, buffers and their names stay. The network itself is changed where it can be.
+    Parameters, buffers and their names stay. The network itself is changed where it can be, and
+    left alone where that was done before.
     """
-    if world_size() == 1:
+    done = any(isinstance(m, (nn.SyncBatchNorm, GlobalBatchNorm)) for m in network.modules())
+    if world_size() == 1 or done:
         return network
     if torch.cuda.is_available():
         return convert_sync_batchnorm(network)
@@ -198,9 +200,7 @@ def global_batch_norms(network: nn.Module) -> nn.Module:
         if type(module) is nn.BatchNorm2d:
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, as_global(module))
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(
-            module, GlobalBatchNorm
-        ):
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"{name} ({type(module).__name__}) cannot see the batches of other processes on a "
                 "CPU: use GPUs, one process, or another backbone"

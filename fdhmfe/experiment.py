@@ -219,4 +219,5 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
     """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
-    return train.relaxed_codes(with_backbone(MeanPool(), inputs), inputs.source, rows).numpy()
+    network = with_backbone(MeanPool(), inputs).to(distributed.device())
+    return train.relaxed_codes(network, inputs.source, rows).numpy()

@@ -113,15 +113,16 @@ def linear_code(
 
 
 def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How alike the classes are: cosine (Y, Y) of their mean features about the mean of all.
+    """How alike the classes are: cosine (Y, Y) of their mean features about the mean of those.
 
     features (M, C) are standardised first; labels (M,) in 0..Y-1. A class without an image, and
     every class to itself, has 0.
     """
     standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
     own = np.eye(labels.max() + 1)[labels]  # (M, Y)
+    there = own.any(0)
     means = own.T @ standard / own.sum(0).clip(1)[:, None]
-    centred = means - means.mean(0)
+    centred = np.where(there[:, None], means - means[there].mean(0), 0.0)
     unit = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-12)
     return np.where(np.eye(len(unit)) == 1, 0.0, unit @ unit.T)
 
@@ -129,14 +130,17 @@ def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def arrange(proxies: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """The same proxies (Y, K), given out so that classes which are alike get near ones.
 
-    similarity (Y, Y): symmetric, 0 on the diagonal. The sum over pairs of classes of similarity
-    times the proxies' inner product is made as large as exchanges of two proxies can make it: each
-    class in turn makes the exchange that gains most, until none gains. The proxies' distances stay,
-    and an image taken for a class like its own keeps more of its bits.
+    similarity (Y, Y): of class_similarity. The sum over pairs of classes of similarity times the
+    proxies' inner product is made as large as exchanges of two proxies can make it: each class in
+    turn makes the exchange that gains most, until none gains. The proxies themselves stay, and an
+    image taken for a class like its own keeps more of its bits. Raises ValueError for a similarity
+    that is not symmetric, or not 0 on the diagonal.
 
     Reconstruction: a quadratic assignment problem (Koopmans and Beckmann 1957) by local search.
     Semantic hash centres (arXiv 2507.08404) share the aim, but make new codes.
     """
+    if not np.allclose(similarity, similarity.T) or similarity.diagonal().any():
+        raise ValueError("similarity of classes must be symmetric, and 0 on the diagonal")
     words, settled = proxies.astype(float), False
     fit = (similarity * (words @ words.T)).sum(1)  # (Y,) each class's part of the sum
     while not settled:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import write_folder
 from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d
 
 from fdhmfe import distributed, embedded, experiment, inputs, launch, tables
 from fdhmfe.config import REPOSITORY, load
@@ -168,6 +169,19 @@ def test_batch_norms_that_cannot_see_the_others_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"1 \(BatchNorm3d\) cannot see the batches of other"):
         distributed.global_batch_norms(network)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_batch_norms_that_see_the_others_are_left_as_they_are(monkeypatch, gpu):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    norm = BatchNormAct2d(2) if gpu else torch.nn.BatchNorm2d(2)
+    network = distributed.global_batch_norms(torch.nn.Sequential(norm)).eval()
+    image, made = torch.randn(1, 2, 3, 3), network[0]
+    expected = network(image)
+    again = distributed.global_batch_norms(network)
+    assert again[0] is made and type(made) is not type(norm)
+    torch.testing.assert_close(again(image), expected)
 
 
 def test_launch_runs_what_the_command_line_says(place, monkeypatch, capsys):

@@ -110,18 +110,22 @@ def test_proxies_follow_from_the_seed(draw):
 
 
 def test_class_similarity_by_hand():
-    # standardised class means (1, 1), (1, -1), (-1, 0): their own mean is (1/3, 0)
     features = np.array([[5.0, 3], [5, -3], [1, 0], [5, 3], [5, -3], [1, 0], [1, 0], [1, 0]])
     labels = np.array([0, 1, 3, 0, 1, 3, 3, 3])  # none of class 2
     standard = (features - [3, 0]) / [2, 9 / np.sqrt(18)]
-    means = np.array([standard[0], standard[1], [0, 0], standard[2]])
-    centred = means - means.mean(0)
+    means = {0: standard[0], 1: standard[1], 3: standard[2]}
+    centred = {y: mean - sum(means.values()) / 3 for y, mean in means.items()}
     similarity = class_similarity(features, labels)
     np.testing.assert_allclose(similarity, similarity.T)
-    assert (similarity.diagonal() == 0).all()
+    assert (similarity.diagonal() == 0).all() and (similarity[2] == 0).all()
     for i, j in ((0, 1), (0, 3), (1, 3)):
         lengths = np.linalg.norm(centred[i]) * np.linalg.norm(centred[j])
         assert similarity[i, j] == pytest.approx(centred[i] @ centred[j] / lengths, abs=1e-5)
+
+
+def test_classes_with_the_same_mean_are_alike_to_none():
+    same = class_similarity(np.array([[1.0, 2], [3, 4], [1, 2], [3, 4]]), np.array([0, 0, 1, 1]))
+    assert (same == 0).all()
 
 
 def test_classes_that_are_alike_get_near_proxies():
@@ -135,7 +139,7 @@ def test_classes_that_are_alike_get_near_proxies():
     assert [int(arranged[i] @ arranged[j]) for i, j in ((0, 1), (2, 3))] == [2, 2]
 
 
-@pytest.mark.parametrize(("classes", "bits"), [(2, 12), (10, 12), (30, 48)])
+@pytest.mark.parametrize(("classes", "bits"), [(3, 12), (10, 12), (30, 48)])
 def test_no_exchange_of_two_proxies_betters_the_arrangement(classes, bits):
     rng = np.random.default_rng(0)
     similarity = class_similarity(rng.normal(size=(4 * classes, 5)), np.arange(4 * classes) // 4)
@@ -152,6 +156,12 @@ def test_no_exchange_of_two_proxies_betters_the_arrangement(classes, bits):
             exchanged = arranged.copy()
             exchanged[[i, j]] = exchanged[[j, i]]
             assert worth(exchanged) <= worth(arranged) + 1e-6
+
+
+@pytest.mark.parametrize("wrong", [[[0.0, 0.5], [0.1, 0]], [[1.0, 0.5], [0.5, 1]]])
+def test_arrangement_refuses_what_is_no_similarity_of_classes(wrong):
+    with pytest.raises(ValueError, match="symmetric, and 0 on the diagonal"):
+        arrange(random_proxies(2, 8, seed=0), np.array(wrong))
 
 
 def test_arrangement_leaves_proxies_where_no_classes_are_alike():

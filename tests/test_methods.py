@@ -1,11 +1,12 @@
 """The total loss is the weighted sum of its parts, and a switched-off part is not there."""
 
+import numpy as np
 import pytest
 import torch
 
 from fdhmfe import losses
 from fdhmfe.config import OFF, VARIANTS, Config, load
-from fdhmfe.methods import Batch, Method, build_method
+from fdhmfe.methods import Batch, Method, arrange_proxies, build_method
 from fdhmfe.model import FDHMFE, Output, PooledHash
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -59,6 +60,17 @@ def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
         assert absent[f"no-{part}"] == terms.get(part, set())
         assert absent[f"only-{part}"] == every - terms.get(part, set())
     assert (absent["full"], absent["plain"]) == (set(), every)
+
+
+def test_loss_and_readout_aim_at_the_same_arranged_proxies():
+    method, _ = built(settings())
+    method.modules.double()  # as moving to a GPU does, it leaves the criterion a copy of its own
+    drawn = method.network.proxies.clone()
+    arrange_proxies(method, np.random.default_rng(0).normal(size=(6, 3)), LABELS)
+    assert (method.network.proxies != drawn).any()
+    assert method.network.proxies.dtype == torch.float64
+    method.network.load_state_dict({**method.network.state_dict(), "proxies": -drawn})
+    assert torch.equal(method.criterion.proxies, -drawn)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
