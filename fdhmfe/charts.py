@@ -123,22 +123,25 @@ def loss_curves(history: pd.DataFrame) -> Figure:
 def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     """mAP@all against code length, one line per method; bars span the seeds.
 
-    cells: one row per method and code length, as tables.map_cells makes them.
+    cells: one row per method and code length, as tables.map_cells makes them. Where most of them
+    crowd above 95 %, that part has a panel of its own.
     """
-    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    axis = figure.subplots()
-    for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
-        rows = (
-            cells[cells.method == method].set_index("bits")[["mean", "min", "max"]] * 100
-        ).sort_index()
-        spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
-        bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
-        axis.errorbar(rows.index, rows["mean"], **bars, **style(method))
-    top = min(100, 115 * cells["max"].max())
-    axis.set(xlabel="code length (bits)", ylabel="mAP@all (%)", ylim=(0, top))
-    axis.set_xticks(sorted(cells.bits.unique()))
-    axis.set_title(wrapped(title, 85), fontsize=8)
-    legend(figure, axis, below=True)
+    crowded = (cells["mean"] > 0.95).mean() > 0.5
+    limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]
+    figure = Figure(figsize=(WIDTH, 6 if crowded else 4.6), layout="constrained")
+    axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False).ravel()
+    for axis, limit in zip(axes, limits, strict=True):
+        for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
+            rows = 100 * cells[cells.method == method].set_index("bits")[["mean", "min", "max"]]
+            rows = rows.sort_index()
+            spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
+            bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
+            axis.errorbar(rows.index, rows["mean"], **bars, **style(method))
+        axis.set(ylabel="mAP@all (%)", ylim=limit)
+    axes[-1].set_xlabel("code length (bits)")
+    axes[-1].set_xticks(sorted(cells.bits.unique()))
+    axes[0].set_title(wrapped(title, 85), fontsize=8)
+    legend(figure, axes[0], below=True)
     return figure
 
 

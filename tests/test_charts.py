@@ -41,6 +41,14 @@ def test_map_by_bits_shows_the_methods_there_are_in_one_order():
     assert len(drawn(METHODS).legends[0].get_texts()) == len(METHODS)
 
 
+def test_methods_that_crowd_near_the_top_get_a_panel_of_their_own():
+    means = {"fdh-mfe": 0.995, "a2-net": 0.99, "lsh": 0.3}
+    rows = [{"method": m, "bits": 12, "mean": v, "min": v, "max": v} for m, v in means.items()]
+    upper, lower = charts.map_by_bits(pd.DataFrame(rows), "title").axes
+    assert (upper.get_ylim(), lower.get_ylim()) == ((95, 100), (0, 95))
+    assert len(drawn(("fdh-mfe", "lsh")).axes) == 1
+
+
 def test_proxy_distances_fall_where_classes_are_alike_and_have_near_proxies():
     similarity = np.array([[0, 0.5, -0.2], [0.5, 0, -0.4], [-0.2, -0.4, 0]])
     words = np.array([[1, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]], np.int8)
