@@ -139,7 +139,9 @@ def arrange(proxies: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     Reconstruction: a quadratic assignment problem (Koopmans and Beckmann 1957) by local search.
     Semantic hash centres (arXiv 2507.08404) share the aim, but make new codes.
     """
-    if not np.allclose(similarity, similarity.T) or similarity.diagonal().any():
+    # NaN passes and makes no exchange: the loss, which comes next, names the images it is from.
+    symmetric = np.allclose(similarity, similarity.T, equal_nan=True)
+    if not symmetric or similarity.diagonal().any():
         raise ValueError("similarity of classes must be symmetric, and 0 on the diagonal")
     words, settled = proxies.astype(float), False
     fit = (similarity * (words @ words.T)).sum(1)  # (Y,) each class's part of the sum

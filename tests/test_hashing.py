@@ -164,9 +164,11 @@ def test_arrangement_refuses_what_is_no_similarity_of_classes(wrong):
         arrange(random_proxies(2, 8, seed=0), np.array(wrong))
 
 
-def test_arrangement_leaves_proxies_where_no_classes_are_alike():
+@pytest.mark.parametrize("alike", [0.0, np.nan])
+def test_arrangement_leaves_proxies_where_no_classes_are_alike(alike):
     drawn = random_proxies(6, 8, seed=0)
-    np.testing.assert_array_equal(arrange(drawn, np.zeros((6, 6))), drawn)
+    similarity = np.where(np.eye(6) == 1, 0.0, alike)
+    np.testing.assert_array_equal(arrange(drawn, similarity), drawn)
 
 
 def test_random_proxies_are_fair():
