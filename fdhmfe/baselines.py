@@ -24,10 +24,13 @@ class ProxyCriterion(Criterion):
 
     def __init__(self, network: nn.Module, config: Config) -> None:
         super().__init__()
-        self.register_buffer(
-            "proxies", network.proxies, persistent=False
-        )  # stored with the network
+        self.buffer_of_network = network.get_buffer  # the network itself is no part of its loss
         self.config = config
+
+    @property
+    def proxies(self) -> Tensor:
+        """The network's own, wherever it was moved and whatever a checkpoint restored."""
+        return self.buffer_of_network("proxies")
 
 
 class OrthoHashLoss(ProxyCriterion):

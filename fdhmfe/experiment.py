@@ -12,10 +12,11 @@ from fdhmfe import distributed, results, train
 from fdhmfe.checkpoint import remove_checkpoints
 from fdhmfe.config import Config
 from fdhmfe.files import locked
+from fdhmfe.hashing import class_means
 from fdhmfe.inputs import ImageSource, Inputs, prepare
 from fdhmfe.methods import Method, arrange_proxies, build_method
 from fdhmfe.model import Output
-from fdhmfe.scoring import Encoded, class_means, metric_rows
+from fdhmfe.scoring import Encoded, metric_rows
 from fdhmfe.statistics import coverages, share_on_object
 from fdhmfe.train import batches
 

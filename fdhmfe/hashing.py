@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -112,6 +113,12 @@ def linear_code(
     return words
 
 
+def class_means(u: Tensor, labels: np.ndarray) -> Tensor:
+    """Mean of u (M, K), codes or features, per class: (Y, K); NaN where a class has no image."""
+    own = F.one_hot(torch.from_numpy(labels)).to(u.dtype)  # (M, Y)
+    return own.T @ u / own.sum(0)[:, None]
+
+
 def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How alike the classes are: cosine (Y, Y) of their mean features about the mean of those.
 
@@ -119,12 +126,10 @@ def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     every class to itself, has 0.
     """
     standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    own = np.eye(labels.max() + 1)[labels]  # (M, Y)
-    there = own.any(0)
-    means = own.T @ standard / own.sum(0).clip(1)[:, None]
-    centred = np.where(there[:, None], means - means[there].mean(0), 0.0)
-    unit = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-12)
-    return np.where(np.eye(len(unit)) == 1, 0.0, unit @ unit.T)
+    means = class_means(torch.from_numpy(standard).double(), labels)
+    # A class without images is like none. So are features that are not finite: the loss names them.
+    unit = F.normalize((means - means.nanmean(0)).nan_to_num())
+    return (unit @ unit.T).fill_diagonal_(0).numpy()
 
 
 def arrange(proxies: np.ndarray, similarity: np.ndarray) -> np.ndarray:
@@ -139,9 +144,7 @@ def arrange(proxies: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     Reconstruction: a quadratic assignment problem (Koopmans and Beckmann 1957) by local search.
     Semantic hash centres (arXiv 2507.08404) share the aim, but make new codes.
     """
-    # NaN passes and makes no exchange: the loss, which comes next, names the images it is from.
-    symmetric = np.allclose(similarity, similarity.T, equal_nan=True)
-    if not symmetric or similarity.diagonal().any():
+    if not np.allclose(similarity, similarity.T, equal_nan=True) or similarity.diagonal().any():
         raise ValueError("similarity of classes must be symmetric, and 0 on the diagonal")
     words, settled = proxies.astype(float), False
     fit = (similarity * (words @ words.T)).sum(1)  # (Y,) each class's part of the sum

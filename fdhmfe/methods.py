@@ -80,8 +80,6 @@ def arrange_proxies(method: Method, features: np.ndarray, labels: Tensor) -> Non
     similarity = class_similarity(features, labels.numpy())
     arranged = arrange(method.network.proxies.cpu().numpy(), similarity)
     method.network.proxies.copy_(torch.from_numpy(distributed.as_the_first(arranged)))
-    # One tensor, on a GPU too, where moving made two: a checkpoint holds the network's alone.
-    method.criterion.proxies = method.network.proxies
 
 
 # Methods that train a pooled hash layer towards class codes: how the codes are drawn, and the loss

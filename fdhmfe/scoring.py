@@ -90,12 +90,6 @@ def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str,
     return [{**row, **sizes} for row in rows]
 
 
-def class_means(u: Tensor, labels: np.ndarray) -> Tensor:
-    """Mean of u (M, K) per class: (Y, K); NaN for a class below Y that has no image."""
-    own = F.one_hot(torch.from_numpy(labels)).to(u.dtype)  # (M, Y)
-    return own.T @ u / own.sum(0)[:, None]
-
-
 def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
     """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,).
 

@@ -17,7 +17,7 @@ from fdhmfe import embedded, experiment, scoring
 from fdhmfe import inputs as run_inputs
 from fdhmfe.config import Config
 from fdhmfe.files import read_json, write_json
-from fdhmfe.hashing import arrange, binarise, class_similarity, maxmin_proxies
+from fdhmfe.hashing import arrange, binarise, class_means, class_similarity, maxmin_proxies
 from fdhmfe.metrics import mean_average_precision, precision_at_k
 from fdhmfe.results import (
     is_finished,
@@ -238,7 +238,7 @@ def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetun
 
 def test_class_means_and_classes_without_images():
     u = torch.tensor([[1.0, 3], [3, 1], [-1, 0]])
-    means = scoring.class_means(u, np.array([1, 1, 3]))
+    means = class_means(u, np.array([1, 1, 3]))
     assert means[[1, 3]].tolist() == [[2, 2], [-1, 0]]
     queries = torch.tensor([[1.0, 1], [-5, 1], [1, -2]])
     assert scoring.nearest_proxy(queries, means).tolist() == [1, 3, 1]
