@@ -48,7 +48,7 @@ class Config:
     width: int = 64
     keep: int = 12  # tokens kept per stage: they learn the label and vote on it
     nodes: int = 40  # tokens per stage in the graph: the kept ones, then the next best
-    graph_depth: int = 2
+    graph_depth: int = 1
     fusion: bool = True
     selection: bool = True
     proxies: str = "maxmin"  # maxmin | random
