@@ -1,6 +1,7 @@
 """The frame every notebook shares: parameters in, checks along the way, figures out."""
 
 import ast
+import gc
 import importlib.metadata
 import json
 import time
@@ -76,6 +77,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     for key, value in folders.items():
         config.check_type(key, value, str)
     lesson = Lesson(name, config.load(**chosen), chosen)
+    gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
     if get_ipython():  # figures in the notebook as sharp as those saved
         InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
