@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.error import URLError
 
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -189,8 +190,6 @@ def deepest_nodes(network: nn.Module, size: int) -> list[str]:
 
 def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
     """The last `stages` feature maps of a timm network (weights from the hub when None)."""
-    import timm  # here: it takes seconds, and few runs use it
-
     overlay = {"file": str(weights)} if weights else None
     try:
         if weights:  # timm leaves what a file lacks at random values: load it strictly first

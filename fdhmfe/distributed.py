@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 T = TypeVar("T")
@@ -194,8 +195,6 @@ def global_batch_norms(network: nn.Module) -> nn.Module:
     if world_size() == 1 or done:
         return network
     if torch.cuda.is_available():
-        from timm.layers import convert_sync_batchnorm  # here: seconds that most processes save
-
         return convert_sync_batchnorm(network)
     for name, module in network.named_modules():
         if type(module) is nn.BatchNorm2d:
