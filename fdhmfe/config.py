@@ -177,7 +177,7 @@ DATASETS = (
 BESIDE_THE_RUN = (
     *("config", "toy", "embedded"),
     *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
-    *("sweep", "launch", "tables", "tune", "charts", "plots", "lesson", "reproduce"),
+    *("sweep", "launch", "tables", "tune", "charts", "plots", "notebooks", "lesson", "reproduce"),
     *("search", "encode", "trained", "gallery", "album", "explorer"),
 )
 

@@ -3,7 +3,6 @@
 import ast
 import gc
 import importlib.metadata
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from matplotlib_inline.config import InlineBackend
 
 from fdhmfe import config, plots
 from fdhmfe.config import REPOSITORY, Config
+from fdhmfe.notebooks import NOTEBOOKS, declared_parameters
 
-NOTEBOOKS = REPOSITORY / "notebooks"
 FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
 
 
@@ -91,23 +90,6 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
     statements = [line for cell in injected for line in ast.parse(cell).body]
     return [line.targets[0].id for line in statements if isinstance(line, ast.Assign)]
-
-
-def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults in the cell tagged `parameters`, without running it."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = [
-        "".join(cell["source"])
-        for cell in cells
-        if "parameters" in cell.get("metadata", {}).get("tags", [])
-    ]
-    if len(sources) != 1:
-        raise ValueError(f"{notebook} must have one cell tagged 'parameters'")
-    return {
-        statement.target.id: ast.literal_eval(statement.value)
-        for statement in ast.parse(sources[0]).body
-        if isinstance(statement, ast.AnnAssign)
-    }
 
 
 def relative(path: Path) -> Path:

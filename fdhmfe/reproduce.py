@@ -1,29 +1,37 @@
 """Run the ordered notebooks headless: python -m fdhmfe.reproduce --help.
 
-Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with its
-traceback, and the notebooks after it that need nothing from it still run. Started again, the
-command skips the notebooks before the first that is missing, failed or out of date.
+Two run at a time, one where backbones are fine-tuned; what both need, the first makes and the other
+waits for. Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with
+its traceback, and the notebooks after it still run. Started again, the command skips the notebooks
+before the first that is missing, failed or out of date.
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import chdir, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TextIO
 
 import nbformat
 import papermill
+import psutil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
 from fdhmfe import config
 from fdhmfe.config import REPOSITORY, resolve
 from fdhmfe.files import atomic, content_hash, file_hash, writing
-from fdhmfe.lesson import NOTEBOOKS, declared_parameters
+from fdhmfe.notebooks import NOTEBOOKS, chosen, declared_parameters, ordered_notebooks
 from fdhmfe.progress import left
 
 CHOICES = ("profile", "dataset", "data_dir", "weights", "backbone", "results_dir")
+GATHERS = "09"  # the number of the notebook that reads all runs of those before it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
     try:
         settings = config.load(**given)
-        notebooks = [path for path in ordered_notebooks() if selected(path, options.only)]
+        notebooks = chosen(ordered_notebooks(NOTEBOOKS), options.only)
         if options.solutions:
-            notebooks += [path for path in solutions() if selected(path, options.only)]
+            notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), options.only)
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
@@ -47,7 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
         todo = out_of_date(notebooks, job)
         if len(todo) < len(notebooks):
             print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
-    return run_all(todo, job)
+    try:
+        with chdir(REPOSITORY):  # where kernels start
+            return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
+    except KeyboardInterrupt:
+        print("interrupted; finished notebooks and runs are kept", file=sys.stderr)
+        return 130
 
 
 class Job(NamedTuple):
@@ -67,23 +80,55 @@ def state_of(given: dict[str, Any]) -> str:
     return content_hash([file_hash(path) for path in package], stats)
 
 
-def run_all(notebooks: list[Path], job: Job) -> int:
-    """Run notebooks one after the other, then say which failed and why; returns the exit code."""
-    failed: dict[str, str] = {}
-    started = time.perf_counter()
-    for done, path in enumerate(notebooks):
-        rest = left(time.perf_counter() - started, done, len(notebooks))
-        print(f"[{done + 1}/{len(notebooks)}{rest}] {name_of(path)} ...", flush=True)
-        error = execute(path, job)
-        if error:
-            failed[name_of(path)] = error
-            print(f"{name_of(path)} failed: {error}", flush=True)
+def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
+    """Run notebooks, then say which failed and why; returns the exit code."""
+    failed: dict[Path, str] = {}
+    started, done = time.perf_counter(), 0
+    with ThreadPoolExecutor(at_once) as pool:
+        for step in steps(notebooks):
+            running = {pool.submit(execute, path, job): path for path in step}
+            with ended_with_this(pool, running):
+                for future in as_completed(running):
+                    done, path, error = done + 1, running[future], future.result()
+                    rest = left(time.perf_counter() - started, done, len(notebooks))
+                    say(f"[{done}/{len(notebooks)}{rest}] {name_of(path)} {error or 'done'}")
+                    if error:
+                        failed[path] = error
     if failed:
         print(f"{len(failed)} of {len(notebooks)} notebooks failed:", file=sys.stderr)
-        for name, error in failed.items():
-            copy = job.output_dir / "notebooks" / f"{name}.ipynb"
-            print(f"  {name}: {error}\n  see {copy}", file=sys.stderr)
+        for path in sorted(failed):
+            print(f"  {name_of(path)}: {failed[path]}", file=sys.stderr)
+            print(f"  see {executed_copy(path, job)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def steps(notebooks: list[Path]) -> list[list[Path]]:
+    """The notebooks in order, as lists of those that may run beside one another.
+
+    They share data, features and runs, each of which is made once, by whoever needs it first. Only
+    tables over all runs need those before them to have ended, and those after them not to run yet.
+    """
+    return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
+
+
+@contextmanager
+def ended_with_this(pool: ThreadPoolExecutor, running: Collection[Future]) -> Iterator[None]:
+    """An interrupt within the block ends the kernels too, and what they have started."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while any(future.running() for future in running):  # one may be starting its kernel
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.2)
+        raise
+
+
+def say(text: str) -> None:
+    """Print a line in one piece, for other threads print, too."""
+    print(f"{text}\n", end="", flush=True)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -105,26 +150,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def ordered_notebooks() -> list[Path]:
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-
-
-def solutions() -> list[Path]:
-    return sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
-
-
 def name_of(notebook: Path) -> str:
     """06_train, or solutions/06_train."""
-    return notebook.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-
-
-def selected(notebook: Path, only: list[str] | None) -> bool:
-    """True if the notebook's number is asked for; ValueError for a number there is none of."""
-    numbers = [path.name[:2] for path in ordered_notebooks()]
-    unknown = sorted(set(only or []) - set(numbers))
-    if unknown:
-        raise ValueError(f"there is no notebook {unknown[0]}; there are {', '.join(numbers)}")
-    return not only or notebook.name[:2] in only
+    folder = "solutions/" if notebook.parent.name == "solutions" else ""
+    return folder + notebook.stem
 
 
 def execute(notebook: Path, job: Job) -> str:
@@ -132,11 +161,12 @@ def execute(notebook: Path, job: Job) -> str:
 
     The executed copy gets a record of what it was made from and which files it wrote.
     """
-    output = executed_copy(notebook, job)
-    made_from = origin(notebook, job)
+    output, name = executed_copy(notebook, job), name_of(notebook)
     started = time.time()
     try:
-        with writing(output):
+        say(f"{name} ...")
+        made_from = origin(notebook, job)
+        with writing(output), TemporaryDirectory() as sockets:
             output.parent.mkdir(parents=True, exist_ok=True)
             papermill.execute_notebook(
                 str(notebook),
@@ -144,24 +174,35 @@ def execute(notebook: Path, job: Job) -> str:
                 parameters=parameters_of(notebook, job),
                 kernel_name="python3",
                 progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stderr,
-                cwd=str(REPOSITORY),
+                stdout_file=Labelled(name, sys.stdout),
+                stderr_file=Labelled(name, sys.stderr),
                 iopub_timeout=300,  # a busy machine may be silent for longer than the default, 4 s
-                # A pipe instead of TCP ports: no clash between kernels, no port listens.
-                config=KernelConfig({"KernelManager": {"transport": "ipc"}}),
+                # Sockets in a folder of its own instead of TCP ports: no two kernels clash.
+                config=KernelConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
             record(output, made_from, written_since(started, job.output_dir))
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
     except Exception as error:  # a kernel that died, a full disk: the next notebook may do better
         return f"{type(error).__name__}: {error}"
-    print(f"{name_of(notebook)} {time.time() - started:.0f} s", flush=True)
     return ""
 
 
+class Labelled:
+    """A stream that puts a name before each line, for two notebooks print at a time."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name, self.stream = name, stream
+
+    def write(self, text: str) -> None:
+        self.stream.write("".join(f"{self.name}: {line}\n" for line in text.splitlines()))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
 def executed_copy(notebook: Path, job: Job) -> Path:
-    return job.output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
+    return job.output_dir / "notebooks" / f"{name_of(notebook)}.ipynb"
 
 
 def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
@@ -195,7 +236,10 @@ def origin(notebook: Path, job: Job) -> str:
 
 
 def written_since(moment: float, output_dir: Path) -> list[str]:
-    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder."""
+    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder.
+
+    What a notebook beside it wrote is among them: should that go missing, this one runs again, too.
+    """
     patterns = ("tables/[!.]*", "figures/[!.]*", "runs/*/metrics.csv")
     files = [path for pattern in patterns for path in output_dir.glob(pattern)]
     return sorted(

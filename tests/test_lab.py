@@ -7,7 +7,7 @@ import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from nbformat.v4 import new_code_cell, new_notebook
 
-from fdhmfe.lesson import NOTEBOOKS
+from fdhmfe.notebooks import NOTEBOOKS
 
 pytestmark = [pytest.mark.notebooks, needs_browser]
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -14,8 +14,7 @@ from conftest import tool
 
 from fdhmfe import reproduce
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
-from fdhmfe.lesson import NOTEBOOKS
-from fdhmfe.reproduce import ordered_notebooks, solutions
+from fdhmfe.notebooks import NOTEBOOKS, ordered_notebooks
 from fdhmfe.tables import read_facts
 
 pytestmark = pytest.mark.notebooks
@@ -60,7 +59,7 @@ def test_ablation_has_a_row_per_part_and_the_kept_area_is_measured(results):
 
 
 def test_every_notebook_is_kept_executed(results):
-    for path in [*ordered_notebooks(), *solutions()]:
+    for path in [*ordered_notebooks(), *ordered_notebooks(NOTEBOOKS / "solutions")]:
         executed = results / "notebooks" / path.relative_to(NOTEBOOKS)
         cells = nbformat.read(executed, as_version=4).cells
         counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
@@ -117,8 +116,7 @@ def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path):
     notebook = nbformat.v4.new_notebook()
     cells = [
         'profile: str = "smoke"  # any',

@@ -9,10 +9,10 @@ import nbformat
 import pytest
 
 from fdhmfe import config
-from fdhmfe.lesson import NOTEBOOKS, declared_parameters
+from fdhmfe.notebooks import NOTEBOOKS, declared_parameters, ordered_notebooks
 
-PATHS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+PATHS = ordered_notebooks()
+SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
 CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 
 from fdhmfe.config import PROFILES, REPOSITORY, resolve
-from fdhmfe.reproduce import ordered_notebooks
+from fdhmfe.notebooks import ordered_notebooks
 
 DOCS = REPOSITORY / "docs"
 

@@ -27,7 +27,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from fdhmfe.config import REPOSITORY
-from fdhmfe.reproduce import ordered_notebooks, selected
+from fdhmfe.notebooks import chosen, ordered_notebooks
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = [
@@ -190,13 +190,13 @@ def main(arguments: list[str] | None = None) -> int:
     if browser is None:
         print("no Chromium found: install one (Debian: apt install chromium)", file=sys.stderr)
         return 2
-    chosen = [path for path in ordered_notebooks() if selected(path, options.only)]
+    notebooks = chosen(ordered_notebooks(), options.only)
     failed = []
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "notebooks"
         root.mkdir()
         with jupyter_lab(root) as address, browser_page(browser) as page:
-            for notebook in chosen:
+            for notebook in notebooks:
                 started = time.monotonic()
                 given = {"profile": options.profile, "results_dir": options.results_dir}
                 errors = run_all(page, address, copy_with_parameters(notebook, root, **given).name)
