@@ -152,8 +152,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def name_of(notebook: Path) -> str:
     """06_train, or solutions/06_train."""
-    folder = "solutions/" if notebook.parent.name == "solutions" else ""
-    return folder + notebook.stem
+    return notebook.relative_to(NOTEBOOKS).with_suffix("").as_posix()
 
 
 def execute(notebook: Path, job: Job) -> str:
@@ -202,7 +201,7 @@ class Labelled:
 
 
 def executed_copy(notebook: Path, job: Job) -> Path:
-    return job.output_dir / "notebooks" / f"{name_of(notebook)}.ipynb"
+    return job.output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
 
 
 def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path):
+def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
     notebook = nbformat.v4.new_notebook()
     cells = [
         'profile: str = "smoke"  # any',
