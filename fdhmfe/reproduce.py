@@ -16,18 +16,28 @@ from contextlib import chdir, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TextIO
+from typing import TextIO
 
-import nbformat
 import papermill
 import psutil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
 from fdhmfe import config
-from fdhmfe.config import REPOSITORY, resolve
-from fdhmfe.files import atomic, content_hash, file_hash, writing
-from fdhmfe.notebooks import NOTEBOOKS, chosen, declared_parameters, ordered_notebooks
+from fdhmfe.config import REPOSITORY
+from fdhmfe.files import writing
+from fdhmfe.notebooks import NOTEBOOKS, chosen, ordered_notebooks
+from fdhmfe.notebooks_copies import (
+    Job,
+    executed_copy,
+    name_of,
+    origin,
+    out_of_date,
+    parameters_of,
+    record,
+    state_of,
+    written_since,
+)
 from fdhmfe.progress import left
 
 CHOICES = ("profile", "dataset", "data_dir", "weights", "backbone", "results_dir")
@@ -49,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    job = Job(given, settings.output_dir, state_of(given))
+    job = Job(given, NOTEBOOKS, settings.output_dir, state_of(given))
     todo = notebooks
     if not (options.only or options.again):
         todo = out_of_date(notebooks, job)
@@ -63,23 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-class Job(NamedTuple):
-    """What all notebooks of one command share."""
-
-    given: dict[str, Any]  # the parameters of the command line
-    output_dir: Path  # results/<profile>
-    state: str  # of the package, the data and the weights when the command started: `state_of`
-
-
-def state_of(given: dict[str, Any]) -> str:
-    """Changes with the package, and with the data and weights given."""
-    package = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
-    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
-    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return content_hash([file_hash(path) for path in package], stats)
-
-
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
     """Run notebooks, then say which failed and why; returns the exit code."""
     failed: dict[Path, str] = {}
@@ -91,13 +84,13 @@ def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
                 for future in as_completed(running):
                     done, path, error = done + 1, running[future], future.result()
                     rest = left(time.perf_counter() - started, done, len(notebooks))
-                    say(f"[{done}/{len(notebooks)}{rest}] {name_of(path)} {error or 'done'}")
+                    say(f"[{done}/{len(notebooks)}{rest}] {name_of(path, job)} {error or 'done'}")
                     if error:
                         failed[path] = error
     if failed:
         print(f"{len(failed)} of {len(notebooks)} notebooks failed:", file=sys.stderr)
         for path in sorted(failed):
-            print(f"  {name_of(path)}: {failed[path]}", file=sys.stderr)
+            print(f"  {name_of(path, job)}: {failed[path]}", file=sys.stderr)
             print(f"  see {executed_copy(path, job)}", file=sys.stderr)
     return 1 if failed else 0
 
@@ -150,17 +143,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def name_of(notebook: Path) -> str:
-    """06_train, or solutions/06_train."""
-    return notebook.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-
-
 def execute(notebook: Path, job: Job) -> str:
     """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
 
     The executed copy gets a record of what it was made from and which files it wrote.
     """
-    output, name = executed_copy(notebook, job), name_of(notebook)
+    output, name = executed_copy(notebook, job), name_of(notebook, job)
     started = time.time()
     try:
         say(f"{name} ...")
@@ -198,60 +186,6 @@ class Labelled:
 
     def flush(self) -> None:
         self.stream.flush()
-
-
-def executed_copy(notebook: Path, job: Job) -> Path:
-    return job.output_dir / "notebooks" / notebook.relative_to(NOTEBOOKS)
-
-
-def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
-    declared = declared_parameters(notebook)
-    return {name: value for name, value in job.given.items() if name in declared}
-
-
-def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
-    """The first notebook that is not done, and those after it, which may read what it writes."""
-    for position, notebook in enumerate(notebooks):
-        if not is_done(notebook, job):
-            return notebooks[position:]
-    return []
-
-
-def is_done(notebook: Path, job: Job) -> bool:
-    """Whether the executed copy is whole, of today's inputs, and what it wrote is still there."""
-    try:
-        copy = nbformat.read(executed_copy(notebook, job), as_version=4)
-    except (OSError, ValueError):  # absent, or cut short
-        return False
-    known = copy.metadata.get("fdhmfe", {})
-    if known.get("made_from") != origin(notebook, job):
-        return False
-    return all((job.output_dir / name).exists() for name in known["wrote"])
-
-
-def origin(notebook: Path, job: Job) -> str:
-    """Changes with the notebook, its parameters, and what all notebooks rest on."""
-    return content_hash(file_hash(notebook), parameters_of(notebook, job), job.state)
-
-
-def written_since(moment: float, output_dir: Path) -> list[str]:
-    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder.
-
-    What a notebook beside it wrote is among them: should that go missing, this one runs again, too.
-    """
-    patterns = ("tables/[!.]*", "figures/[!.]*", "runs/*/metrics.csv")
-    files = [path for pattern in patterns for path in output_dir.glob(pattern)]
-    return sorted(
-        path.relative_to(output_dir).as_posix() for path in files if path.stat().st_mtime >= moment
-    )
-
-
-def record(output: Path, made_from: str, wrote: list[str]) -> None:
-    """Note in an executed notebook what it was made from and what it wrote."""
-    copy = nbformat.read(output, as_version=4)
-    copy.metadata["fdhmfe"] = {"made_from": made_from, "wrote": wrote}
-    with atomic(output) as partial:
-        partial.write_text(nbformat.writes(copy), encoding="utf-8")
 
 
 if __name__ == "__main__":

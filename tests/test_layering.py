@@ -14,7 +14,7 @@ from fdhmfe.results import BESIDE_THE_RUN
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "notebooks", "progress", "distributed"),
+    *("files", "config", "notebooks", "notebooks_copies", "progress", "distributed"),
     *("toy_draw", "toy", "dataset", "splits", "layout"),
     *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
     *("views", "backbone", "receptive_field", "cache", "embedded"),

@@ -15,6 +15,7 @@ from conftest import tool
 from fdhmfe import reproduce
 from fdhmfe.config import BITS, OFF, REPOSITORY, TABLE_METHODS
 from fdhmfe.notebooks import NOTEBOOKS, ordered_notebooks
+from fdhmfe.notebooks_copies import Job
 from fdhmfe.tables import read_facts
 
 pytestmark = pytest.mark.notebooks
@@ -116,8 +117,7 @@ def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path):
     notebook = nbformat.v4.new_notebook()
     cells = [
         'profile: str = "smoke"  # any',
@@ -126,5 +126,5 @@ def test_a_kernel_that_dies_is_a_reason_and_stops_nothing_else(tmp_path, monkeyp
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "00_dies.ipynb")
-    reason = reproduce.execute(tmp_path / "00_dies.ipynb", reproduce.Job({}, tmp_path / "out", ""))
+    reason = reproduce.execute(tmp_path / "00_dies.ipynb", Job({}, tmp_path, tmp_path / "out", ""))
     assert "Kernel died" in reason
