@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, asdict, fields
 import pytest
 
 from fdhmfe import config
-from fdhmfe.config import PROFILES, REPOSITORY, VARIANTS, Config, load
+from fdhmfe.config import PROFILES, REPOSITORY, SEEDS, VARIANTS, Config, load
 
 BASE = asdict(Config())
 
@@ -130,6 +130,12 @@ def test_tuned_settings_lie_between_profile_and_variant(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "TUNED", tuned)
     assert (load("quick", method="csq").learning_rate, load("quick").loss_weight) == (0.5, 1.0)
     assert load("quick", method="csq", learning_rate=0.1).learning_rate == 0.1
+
+
+def test_only_a_small_test_set_gets_more_seeds_and_only_where_there_are_several():
+    assert config.table_seeds("laptop", "leeds_butterfly") == (0, 1, 2, 3, 4)
+    assert config.table_seeds("laptop", "cub200") == SEEDS["laptop"]
+    assert config.table_seeds("quick", "leeds_butterfly") == SEEDS["quick"]
 
 
 def test_config_and_its_tables_are_frozen():
