@@ -10,6 +10,7 @@ where config.load takes them.
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2
-    results.write_csv(output / "tables" / "tuning.csv", trials)
+    keep_trials(output / "tables" / "tuning.csv", trials)
     keep_best(trials)
     print(best(trials).to_string(index=False))
     return 0
@@ -86,6 +87,15 @@ def score(
 def best(trials: pd.DataFrame) -> pd.DataFrame:
     """The best trial of each method; of equals, the first."""
     return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
+
+
+def keep_trials(path: Path, trials: pd.DataFrame) -> None:
+    """Write trials to `path`, in place of former ones of their data set and methods."""
+    if path.exists():
+        known, names = pd.read_csv(path), ["dataset", "method"]
+        again = known.set_index(names).index.isin(trials.set_index(names).index)
+        trials = pd.concat([known[~again], trials])
+    results.write_csv(path, trials)
 
 
 def keep_best(trials: pd.DataFrame) -> None:

@@ -36,6 +36,9 @@ def test_every_method_gets_the_same_trials_and_its_best_settings_are_loaded(plac
         row = trials[(trials.method == method) & (trials.value == best.value)].iloc[0]
         assert (loaded.learning_rate, loaded.loss_weight) == (row.learning_rate, row.loss_weight)
     assert config.load("quick", method="csq").loss_weight == 1.0, "another profile is untouched"
+    assert tune.main([*arguments, "--methods", "csq", "--jobs", "1"]) == 0
+    again = pd.read_csv(place / "results" / "smoke" / "tables" / "tuning.csv")
+    assert again.groupby("method").size().to_dict() == {"csq": 5, "dpn": 5}, "dpn's are kept"
 
 
 def test_a_wrong_name_is_an_error_with_the_nearest_and_no_traceback(place, capsys):
