@@ -148,7 +148,9 @@ def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladd
     write_notebook(ladder, "09_second", SWEEPS)
     notes, results = ladder.parent / "processes", str(ladder.parent / "results")
     code = (
-        "import pathlib, sys; from fdhmfe import reproduce; "
+        "import pathlib, signal, sys; from fdhmfe import reproduce; "
+        # Behind `&` in a script, commands and all they start ignore interrupts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"reproduce.NOTEBOOKS = pathlib.Path({str(ladder)!r}); "
         f"sys.exit(reproduce.main(['--profile', 'smoke', '--results-dir', {results!r}]))"
     )
