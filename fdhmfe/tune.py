@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs, methods = options.pop("jobs"), options.pop("methods")
     given = {name: value for name, value in options.items() if value}
     try:
-        output = config.load(**given).output_dir
+        path = config.load(**given).output_dir / "tables" / "tuning.csv"
         given |= dict(bits=BITS, protocol="validation", results_dir="results/tuning")
         trials = search(given, methods, jobs)
     except ValueError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2
-    keep_trials(output / "tables" / "tuning.csv", trials)
+    results.write_csv(path, merged(path, trials, ["dataset", "method"]))
     keep_best(trials)
     print(best(trials).to_string(index=False))
     return 0
@@ -89,21 +89,20 @@ def best(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
 
 
-def keep_trials(path: Path, trials: pd.DataFrame) -> None:
-    """Write trials to `path`, in place of former ones of their data set and methods."""
-    if path.exists():
-        known, names = pd.read_csv(path), ["dataset", "method"]
-        again = known.set_index(names).index.isin(trials.set_index(names).index)
-        trials = pd.concat([known[~again], trials])
-    results.write_csv(path, trials)
-
-
 def keep_best(trials: pd.DataFrame) -> None:
     """Put each method's best settings into fdhmfe/tuned.csv, in place of those it had."""
-    chosen = best(trials)[["profile", "method", *SETTINGS]]
-    known = pd.read_csv(TUNED)
-    table = pd.concat([known, chosen]).drop_duplicates(["profile", "method"], keep="last")
-    results.write_csv(TUNED, table.sort_values(["profile", "method"]))
+    names = ["profile", "method"]
+    table = merged(TUNED, best(trials)[[*names, *SETTINGS]], names)
+    results.write_csv(TUNED, table.sort_values(names))
+
+
+def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The rows of a file, if it is there, with those that share `names` replaced by fresh ones."""
+    if not path.exists():
+        return fresh
+    known = pd.read_csv(path)
+    replaced = known.set_index(names).index.isin(fresh.set_index(names).index)
+    return pd.concat([known[~replaced], fresh])
 
 
 if __name__ == "__main__":
