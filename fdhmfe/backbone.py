@@ -22,35 +22,6 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from fdhmfe.config import suggest
 
 
-class EmbeddedNet(nn.Module):
-    """Four stages of strides 2, 4, 8, 16 and a classifier: (B, 3, H, W) -> logits (B, outputs).
-
-    About 0.3 million parameters; narrow enough to train on two CPU cores.
-    """
-
-    WIDTHS = (16, 32, 64, 128)
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(
-            nn.Sequential(conv(before, after, stride=2), conv(after, after))
-            for before, after in zip((3, *self.WIDTHS), self.WIDTHS, strict=False)
-        )
-        self.classifier = nn.Linear(self.WIDTHS[-1], outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for stage in self.stages:
-            x = stage(x)
-        return self.classifier(x.mean((2, 3)))
-
-
-def conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
-    )
-
-
 class StageBackbone(nn.Module):
     """Images (B, 3, H, W) -> the deepest `len(stages)` maps as tokens (B, S_l, C_l).
 

@@ -173,15 +173,6 @@ DATASETS = (
     *("dogs", "cars", "leeds_butterfly", "folder"),
 )
 
-# Modules whose work a run's name already holds (settings, images, embedded weights), and those
-# that order runs or show what they have written
-BESIDE_THE_RUN = (
-    *("config", "toy", "embedded"),
-    *("data", "layout", "readers", "splits", "sources", "download", "extract", "obtain", "report"),
-    *("sweep", "launch", "tables", "tune", "charts", "plots", "notebooks", "lesson", "reproduce"),
-    *("search", "encode", "trained", "gallery", "album", "explorer"),
-)
-
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "profile": tuple(PROFILES),

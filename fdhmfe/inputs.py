@@ -16,8 +16,9 @@ from fdhmfe.backbone import StageBackbone, frozen, pretrained
 from fdhmfe.cache import StageCache, cached_view
 from fdhmfe.config import REPOSITORY, Config, resolve
 from fdhmfe.data import DataError, Dataset, open_dataset
-from fdhmfe.embedded import embedded_backbone, embedded_weights
+from fdhmfe.embedded_weights import embedded_backbone, embedded_weights
 from fdhmfe.files import content_hash, file_hash
+from fdhmfe.identity import code_identity
 from fdhmfe.receptive_field import stage_views
 from fdhmfe.views import PLAIN_VIEWS, load_views
 
@@ -168,7 +169,7 @@ def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
     """The plain views of every image, and the other training views of the training images."""
-    source = [file_hash(Path(module.__file__)) for module in (datasets, views, backbones)]
+    source = code_identity(Path(module.__file__) for module in (datasets, views, backbones))
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
         *(config.image_size, config.grid, config.cached_stages),

@@ -15,7 +15,8 @@ from fdhmfe import readers_listed as listed
 from fdhmfe import toy
 from fdhmfe.config import REPOSITORY, Config
 from fdhmfe.dataset import DataError, first_ten
-from fdhmfe.files import build_once, content_hash, file_hash
+from fdhmfe.files import build_once, content_hash
+from fdhmfe.identity import code_identity
 from fdhmfe.layout import by_class_name, hash_files, image_files, official_folder, required_folder
 from fdhmfe.readers_listed import Reading
 from fdhmfe.splits import half_split
@@ -35,8 +36,8 @@ LEEDS_SPECIES = (
 
 
 def toy_source() -> str:
-    """Hashes of the code that draws the embedded set, end to end."""
-    return "".join(file_hash(p) for p in sorted(Path(toy.__file__).parent.glob("toy*.py")))
+    """Changes with the code that draws the embedded set."""
+    return code_identity(sorted(Path(toy.__file__).parent.glob("toy*.py")))
 
 
 def read_toy(config: Config) -> Reading:

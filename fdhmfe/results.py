@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from fdhmfe.config import BESIDE_THE_RUN, REPOSITORY, Config
-from fdhmfe.files import atomic, content_hash, file_hash, json_bytes, read_json
+from fdhmfe.config import REPOSITORY, Config
+from fdhmfe.files import atomic, content_hash, json_bytes, read_json
+from fdhmfe.identity import code_identity
 from fdhmfe.scoring import CODE_ARRAYS
 
 COLUMNS = (
@@ -39,6 +40,14 @@ COLUMNS = (
 )
 # Settings that say where things are, whether to reuse them or who helps, not what is computed
 PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
+# What a run's codes and scores come from. The settings, images and weights are in its name; what
+# orders runs, shows them or stores them changes no number.
+PASSED = (
+    *("model", "stages", "graph", "hashing", "losses", "criterion", "metrics", "codes"),
+    *("projections", "attention", "baseline_losses", "baselines", "methods"),
+    *("views", "backbone", "cache", "train", "checkpoint", "distributed"),
+    *("inputs", "experiment", "scoring", "statistics"),
+)
 FINE_TUNING = ("precision", "compile")  # a frozen backbone does not follow them
 
 
@@ -57,11 +66,8 @@ def run_folder(config: Config, dataset_hash: str, backbone_id: str) -> Path:
 
 
 def source_hash() -> str:
-    """Changes with the code of the package, so that a stale run is never reused."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return content_hash(
-        [file_hash(path) for path in files if path.stem.split("_")[0] not in BESIDE_THE_RUN]
-    )
+    """Changes with the code that a run passes through, so that a stale run is never reused."""
+    return code_identity(Path(__file__).with_name(f"{name}.py") for name in PASSED)
 
 
 def is_finished(folder: Path) -> bool:

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fdhmfe.backbone import (
-    EmbeddedNet,
     StageBackbone,
     deepest_nodes,
     frozen,
     pretrained,
     stage_extractor,
 )
+from fdhmfe.embedded import EmbeddedNet
 
 SMALL = "shufflenet_v2_x0_5"  # 5 MB of weights
 TIMM = "test_efficientnet"  # 1.4 MB

@@ -11,10 +11,11 @@ from conftest import save_image, write_cub, write_folder
 from PIL import Image
 
 from fdhmfe import cache
-from fdhmfe.backbone import EmbeddedNet, StageBackbone, stage_extractor
+from fdhmfe.backbone import StageBackbone, stage_extractor
 from fdhmfe.cache import BATCH, StageCache, cached_view
 from fdhmfe.config import load
 from fdhmfe.data import DataError, Dataset, open_dataset
+from fdhmfe.embedded import EmbeddedNet
 from fdhmfe.inputs import open_views
 from fdhmfe.views import MEAN, STD, load_views, view_image
 

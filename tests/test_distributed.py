@@ -14,7 +14,7 @@ from conftest import write_folder
 from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 
-from fdhmfe import distributed, embedded, experiment, inputs, launch, tables
+from fdhmfe import distributed, embedded_weights, experiment, inputs, launch, tables
 from fdhmfe.config import REPOSITORY, load
 
 SETTINGS = dict(
@@ -29,11 +29,11 @@ METHODS = ("fdh-mfe", "orthohash", "adsh")
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from fdhmfe import distributed, embedded, experiment, inputs, train
+from fdhmfe import distributed, embedded_weights, experiment, inputs, train
 from fdhmfe.config import load
 
 root, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
-embedded.REPOSITORY = inputs.REPOSITORY = root
+embedded_weights.REPOSITORY = inputs.REPOSITORY = root
 step, build, save = train.train_step, experiment.build_model, train.save_checkpoint
 losses = []
 
@@ -137,7 +137,7 @@ def test_what_is_left_between_them_is_rounding(place):
 
 def test_one_process_goes_on_where_two_were_stopped(both, monkeypatch, capsys):
     assert trained(both, 2, "stopped", stop=6, methods=["fdh-mfe"]) != 0
-    for module in (embedded, inputs):
+    for module in (embedded_weights, inputs):
         monkeypatch.setattr(module, "REPOSITORY", both)
     settings = SETTINGS | {"data_dir": str(both / "images"), "results_dir": str(both / "stopped")}
     folder = experiment.run(load("quick", **settings))
@@ -185,7 +185,7 @@ def test_batch_norms_that_see_the_others_are_left_as_they_are(monkeypatch, gpu):
 
 
 def test_launch_runs_what_the_command_line_says(place, monkeypatch, capsys):
-    for module in (embedded, inputs):
+    for module in (embedded_weights, inputs):
         monkeypatch.setattr(module, "REPOSITORY", place)
     given = SETTINGS | {"data_dir": place / "images", "epochs": 1, "results_dir": place / "launch"}
     words = [str(word) for pair in given.items() for word in ("-p", *pair)]

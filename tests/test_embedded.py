@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import write_folder
 
-from fdhmfe import embedded
+from fdhmfe import embedded, embedded_weights
 from fdhmfe.config import Config, load
 from fdhmfe.data import Dataset, open_dataset
 from fdhmfe.files import file_hash
@@ -43,29 +43,31 @@ def test_attribute_loss_by_hand():
 
 
 def test_weights_are_trained_once_and_the_same_each_time(own_cache, config, dataset, tmp_path):
-    path = embedded.embedded_weights(dataset, config)
+    path = embedded_weights.embedded_weights(dataset, config)
     first, made = file_hash(path), path.stat().st_mtime_ns
-    assert embedded.embedded_weights(dataset, config).stat().st_mtime_ns == made
+    assert embedded_weights.embedded_weights(dataset, config).stat().st_mtime_ns == made
     torch.manual_seed(99)
-    embedded.train(tmp_path / "again", dataset, config)
+    embedded_weights.train(tmp_path / "again", dataset, config)
     assert file_hash(tmp_path / "again") == first
 
 
 def test_the_weights_that_come_with_the_kit_are_those_that_profile_quick_would_train():
-    made_by = "they are of other code or settings: python -m fdhmfe.embedded makes them anew"
-    assert embedded.shipped_recipe() == embedded.recipe(load("quick")), made_by
+    made_by = (
+        "they are of other code or settings: python -m fdhmfe.embedded_weights makes them anew"
+    )
+    assert embedded_weights.shipped_recipe() == embedded_weights.recipe(load("quick")), made_by
 
 
 @pytest.mark.parametrize(
     "other", [dict(toy_train=5), dict(protocol="validation"), dict(embedded_epochs=1)]
 )
 def test_weights_of_other_images_or_epochs_are_not_taken(other):
-    assert embedded.shipped_recipe() != embedded.recipe(load("quick", **other))
+    assert embedded_weights.shipped_recipe() != embedded_weights.recipe(load("quick", **other))
 
 
 def test_the_frozen_network_gives_the_cached_stages(own_cache, config, dataset):
-    weights = embedded.embedded_weights(dataset, config)
-    backbone = embedded.embedded_backbone(weights, config)
+    weights = embedded_weights.embedded_weights(dataset, config)
+    backbone = embedded_weights.embedded_backbone(weights, config)
     tokens = backbone(torch.zeros(2, 3, 32, 32))
     assert [t.shape for t in tokens] == [(2, 16, 32), (2, 16, 64), (2, 4, 128)]
     assert not backbone.training

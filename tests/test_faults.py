@@ -65,9 +65,9 @@ def test_two_processes_at_one_run_share_it(root):
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_faults
-        from fdhmfe import embedded, inputs
+        from fdhmfe import embedded_weights, inputs
         root = Path(sys.argv[1])
-        embedded.REPOSITORY = inputs.REPOSITORY = root
+        embedded_weights.REPOSITORY = inputs.REPOSITORY = root
         print(test_faults.experiment.run(test_faults.small_run(root, epochs=4)))
     """)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from fdhmfe.config import REPOSITORY
-from fdhmfe.results import BESIDE_THE_RUN
+from fdhmfe.results import PASSED
 
 PACKAGE = REPOSITORY / "fdhmfe"
 # Each module imports only from those before it: the order in which to read the package.
 ORDER = [
-    *("files", "config", "notebooks", "notebooks_copies", "progress", "distributed"),
+    *("files", "identity", "config", "notebooks", "notebooks_copies", "progress", "distributed"),
     *("toy_draw", "toy", "dataset", "splits", "layout"),
     *("readers_listed", "readers", "sources", "download", "extract", "obtain", "report", "data"),
-    *("views", "backbone", "receptive_field", "cache", "embedded"),
+    *("views", "backbone", "receptive_field", "cache", "embedded", "embedded_weights"),
     *("stages", "graph", "hashing", "losses", "model", "criterion"),
     *("projections", "attention", "baseline_losses", "baselines", "methods"),
     *("checkpoint", "train", "inputs", "codes", "metrics", "statistics", "scoring", "results"),
@@ -64,8 +64,16 @@ def test_every_module_has_its_place():
     assert set(MODULES) - DRAWING == set(ORDER) - DRAWING
 
 
-def test_what_stands_beside_a_run_exists():
-    assert set(BESIDE_THE_RUN) <= {module.split("_")[0] for module in MODULES}
+def test_the_code_of_a_run_is_all_that_computes_its_numbers():
+    seen, waiting = set(), ["experiment"]
+    while waiting:
+        seen.add(waiting[-1])
+        waiting += sorted(imports(waiting.pop()) - seen)
+    named = {"config", "embedded", "embedded_weights", "receptive_field"}  # in a run's name
+    images = {"data", "dataset", "splits", "layout", "readers", "readers_listed", "toy"} | DRAWING
+    fetching = {"sources", "download", "extract", "obtain", "report"}
+    storing = {"files", "identity", "progress", "results"}
+    assert seen - set(PASSED) == named | images | fetching | storing
 
 
 @pytest.mark.parametrize("module", MODULES)

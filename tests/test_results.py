@@ -13,7 +13,7 @@ import torch
 from conftest import small_run, write_folder
 from safetensors.torch import load_file
 
-from fdhmfe import embedded, experiment, scoring
+from fdhmfe import embedded_weights, experiment, scoring
 from fdhmfe import inputs as run_inputs
 from fdhmfe.config import Config
 from fdhmfe.files import read_json, write_json
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("runs")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (embedded, run_inputs):
+        for module in (embedded_weights, run_inputs):
             patch.setattr(module, "REPOSITORY", root)
         yield root
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import small_run, write_folder
 
-from fdhmfe import embedded, inputs
+from fdhmfe import embedded_weights, inputs
 from fdhmfe import sweep as sweeps
 from fdhmfe.config import Config
 from fdhmfe.results import read_codes
@@ -72,7 +72,7 @@ def serial(tmp_path_factory) -> tuple[Path, list[dict[str, np.ndarray]]]:
     root = tmp_path_factory.mktemp("sweep")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (embedded, inputs):
+        for module in (embedded_weights, inputs):
             patch.setattr(module, "REPOSITORY", root)
         return root, [read_codes(folder) for folder in sweep(twelve(root, "serial"), jobs=1)]
 
@@ -91,7 +91,7 @@ def test_two_workers_one_of_them_killed_give_the_codes_of_a_serial_sweep(
     serial, monkeypatch, capsys, engine
 ):
     root, expected = serial
-    monkeypatch.setattr(embedded, "REPOSITORY", root)
+    monkeypatch.setattr(embedded_weights, "REPOSITORY", root)
     monkeypatch.setattr(inputs, "REPOSITORY", root)
     monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / f"{engine}.killed"))
     with cluster() if engine == "dask" else nullcontext() as scheduler:
@@ -112,7 +112,7 @@ def test_a_run_that_kills_its_worker_each_time_is_named_and_the_others_are_kept(
     serial, monkeypatch
 ):
     root, _ = serial
-    monkeypatch.setattr(embedded, "REPOSITORY", root)
+    monkeypatch.setattr(embedded_weights, "REPOSITORY", root)
     monkeypatch.setattr(inputs, "REPOSITORY", root)
     monkeypatch.setattr(sweeps, "TRIES", 1)
     monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / "each.killed"))
@@ -163,9 +163,9 @@ class Elsewhere:
         self.attempt = sweeps._attempt
 
     def __call__(self, number: int, config: Config) -> tuple[int, Path | str]:
-        from fdhmfe import embedded, inputs, train
+        from fdhmfe import embedded_weights, inputs, train
 
-        embedded.REPOSITORY = inputs.REPOSITORY = self.root
+        embedded_weights.REPOSITORY = inputs.REPOSITORY = self.root
         log(self.killed.with_suffix(".pids"), os.getpid())
         whole = train.save_checkpoint
 

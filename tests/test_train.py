@@ -275,9 +275,9 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_train
         root = Path(sys.argv[1])
-        from fdhmfe import embedded, inputs
+        from fdhmfe import embedded_weights, inputs
         inputs.REPOSITORY = root
-        embedded.REPOSITORY = root
+        embedded_weights.REPOSITORY = root
         test_train.whole_run(root, "killed")
     """)
     threads = str(torch.get_num_threads())  # sums differ in their last bits with it
