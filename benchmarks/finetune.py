@@ -28,10 +28,12 @@ from torchvision.models import get_model
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
-from fdhmfe import config, distributed, experiment, tables  # noqa: E402
-from fdhmfe.data import Dataset  # noqa: E402
-from fdhmfe.files import atomic, read_json  # noqa: E402
-from fdhmfe.inputs import prepare  # noqa: E402
+from fdhmfe import config
+from fdhmfe.data.dataset import Dataset
+from fdhmfe.runs import experiment, results
+from fdhmfe.runs.inputs import prepare
+from fdhmfe.support import distributed
+from fdhmfe.support.files import atomic, read_json
 
 SETTINGS = (
     *("dataset", "backbone", "method", "bits", "seed", "image_size", "precision", "compile"),
@@ -66,7 +68,7 @@ def row(settings, folder, weights):
         **{name: getattr(settings, name) for name in SETTINGS},
         "weights": weights,
         **{name: made.get(name, "") for name in MEASURED},
-        "map": round(tables.read_map(folder), 4),
+        "map": round(results.read_map(folder), 4),
     }
 
 

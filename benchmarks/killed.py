@@ -24,9 +24,11 @@ from rows import load_average, write_rows
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
-from fdhmfe import config, encode_job, experiment, search  # noqa: E402
-from fdhmfe.codes import Identity  # noqa: E402
-from fdhmfe.search_scale import clustered_codes, recall  # noqa: E402
+from fdhmfe import config, search
+from fdhmfe.codes import Identity
+from fdhmfe.encoding.job import read_shards
+from fdhmfe.runs import experiment
+from fdhmfe.search.scale import clustered_codes, recall
 
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 IDENTITY = Identity(48, "benchmark", "killed")
@@ -36,7 +38,7 @@ import sys
 import numpy as np
 from fdhmfe import search
 from fdhmfe.codes import Identity
-from fdhmfe.search_scale import clustered_codes
+from fdhmfe.search.scale import clustered_codes
 
 uri, count = sys.argv[1], int(sys.argv[2])
 codes = clustered_codes(count, 48, seed=0)
@@ -74,7 +76,7 @@ def encode_until(run, images, out, stop_at):
 
     Returns seconds, samples of (shards there, memory in MB), and whether it was killed.
     """
-    command = [sys.executable, "-m", "fdhmfe.encode", str(run), str(images), str(out)]
+    command = [sys.executable, "-m", "fdhmfe.encoding", str(run), str(images), str(out)]
     process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV, cwd=ROOT)
     started, samples = time.perf_counter(), []
     while process.poll() is None:
@@ -101,7 +103,7 @@ def encoding(count, folder, run):
     late = [mb for done, mb in samples if done > 3 * shards / 4]
     return {
         "what": "encode",
-        "count": sum(len(arrays["ids"]) for arrays in encode_job.read_shards(killed)),
+        "count": sum(len(arrays["ids"]) for arrays in read_shards(killed)),
         "wanted": count,
         "kills": sum(kills),
         "identical": all(same),

@@ -28,11 +28,11 @@ from rows import load_average, write_rows
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
-from fdhmfe import search  # noqa: E402
-from fdhmfe.codes import Identity, pack  # noqa: E402
-from fdhmfe.search_exact import as_bytes  # noqa: E402
-from fdhmfe.search_index import Hits  # noqa: E402
-from fdhmfe.search_scale import clustered_codes, recall, time_search  # noqa: E402
+from fdhmfe import search
+from fdhmfe.codes import Identity, pack
+from fdhmfe.search.exact import as_bytes
+from fdhmfe.search.index import Hits
+from fdhmfe.search.scale import clustered_codes, recall, time_search
 
 EFFORTS = {"ivf": (1, 8, 32), "hnsw": (64, 128, 256)}
 # HNSW's graph of 10^7 codes takes longer to build than the rest together.

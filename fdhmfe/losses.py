@@ -1,11 +1,15 @@
 """The losses, one function each. Letters: B images, K bits, Y classes, S tokens."""
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from fdhmfe.config.settings import Config
+from fdhmfe.network import Output
 from fdhmfe.stages import take
 
 
@@ -101,3 +105,81 @@ def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tens
 def quantisation_loss(u: Tensor) -> Tensor:
     """1 - cos(u, sign u), averaged over the batch: 0 when all |u_k| of an image are equal."""
     return (1 - F.cosine_similarity(u, u.detach().sign())).mean()
+
+
+class Batch(NamedTuple):
+    """What a criterion may know of a batch beside the network's output."""
+
+    labels: Tensor  # (B,)
+    index: Tensor  # (B,) places of the images among the M training images
+    progress: float  # share of the training done, 0..1
+
+
+class Criterion(nn.Module):
+    """A training loss: forward(output, batch) -> (total, parts). Buffers are checkpointed.
+
+    output: what the network returned, most often an `Output`.
+    """
+
+    def forward(self, output: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        raise NotImplementedError
+
+    def end_epoch(self) -> None:
+        """Called after each epoch; methods that alternate between two problems override it."""
+
+    def database_codes(self) -> Tensor | None:
+        """Codes (M, K) int8 of the training images that were solved from their labels, if any."""
+        return None
+
+
+class ProxyCriterion(Criterion):
+    """A loss between images and the network's class codes `proxies` (Y, K)."""
+
+    def __init__(self, network: nn.Module, config: Config) -> None:
+        super().__init__()
+        self.buffer_of_network = network.get_buffer  # the network itself is no part of its loss
+        self.config = config
+
+    @property
+    def proxies(self) -> Tensor:
+        """The network's own, wherever it was moved and whatever a checkpoint restored."""
+        return self.buffer_of_network("proxies")
+
+
+class FDHMFELoss(ProxyCriterion):
+    """L = proxy + weighted sum of the other terms; a term of weight 0 is not computed.
+
+    The terms are the abstract's; their weights and forms are a reconstruction.
+    """
+
+    def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        (u, logits, kept, class_logits), labels, c = output, batch.labels, self.config
+        terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
+            "proxy": (
+                1.0,
+                lambda: proxy_loss(u, labels, self.proxies, scale=c.scale, margin=c.margin),
+            ),
+            "token": (
+                c.token_weight,
+                lambda: token_loss(logits, kept, labels, smoothing=c.label_smoothing),
+            ),
+            "class": (
+                c.class_weight if c.proxy_readout else 0.0,
+                lambda: class_loss(
+                    class_logits.flatten(0, 1),
+                    labels.repeat(len(class_logits)),
+                    smoothing=c.label_smoothing,
+                ),
+            ),
+            "background": (c.background_weight, lambda: background_loss(logits, kept)),
+            "triplet": (
+                c.triplet_weight * c.loss_weight,
+                lambda: batch_hard_triplet_loss(u, labels, margin=c.triplet_margin),
+            ),
+            "balance": (c.balance_weight, lambda: balance_loss(u)),
+            "decorrelation": (c.decorrelation_weight, lambda: decorrelation_loss(u)),
+            "quantisation": (c.quantisation_weight, lambda: quantisation_loss(u)),
+        }
+        parts = {name: term() for name, (weight, term) in terms.items() if weight}
+        total = sum((terms[name][0] * value for name, value in parts.items()), torch.zeros(()))
+        return total, parts

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdhmfe import embedded_weights, experiment, inputs
-from fdhmfe.config import Config, load
+from fdhmfe.config.settings import Config, load
+from fdhmfe.features import weights
+from fdhmfe.runs import experiment, inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -100,7 +101,7 @@ def shared_data() -> Callable[[str], str]:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Feature caches go to a temporary folder instead of data/cache."""
-    for module in (embedded_weights, inputs):
+    for module in (weights, inputs):
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     return tmp_path / "data" / "cache"
 
@@ -123,6 +124,6 @@ def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (embedded_weights, inputs):
+        for module in (weights, inputs):
             patch.setattr(module, "REPOSITORY", root)
         yield experiment.run(small_run(root, bits=20))

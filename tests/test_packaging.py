@@ -114,7 +114,9 @@ def test_make_reproduce_passes_on_what_is_set():
     words = command.replace("\\\n", " ").split()
     expected = '--profile "laptop" --dataset "cub200" --data-dir "my birds"'
     assert words == expected.split()
-    assert f'"{sys.executable}" -m fdhmfe.reproduce' in out, "the complete environment is used"
+    assert f'"{sys.executable}" -m fdhmfe.lessons.reproduce' in out, (
+        "the complete environment is used"
+    )
 
 
 @needs_make

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import nbformat
 
-from fdhmfe.config import PROFILES, REPOSITORY, resolve
-from fdhmfe.notebooks import ordered_notebooks
+from fdhmfe.config.profiles import PROFILES
+from fdhmfe.lessons.notebooks import ordered_notebooks
+from fdhmfe.support.places import REPOSITORY, resolve
 
 DOCS = REPOSITORY / "docs"
 
@@ -33,7 +34,8 @@ def executed_notebooks(output_dir: Path, profile: str) -> list[Path]:
             raise SiteError(
                 f"notebooks {', '.join(numbers)} {what} in profile {profile}: run "
                 f"`make reproduce PROFILE={profile}`, or only those with "
-                f"`python -m fdhmfe.reproduce --profile {profile} --only {' '.join(numbers)}`"
+                f"`python -m fdhmfe.lessons.reproduce --profile {profile} "
+                f"--only {' '.join(numbers)}`"
             )
     return paths
 

@@ -28,13 +28,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fdhmfe import cache, config, embedded, experiment, inputs, readers, results, toy, train
-from fdhmfe.results import write_csv
+from fdhmfe import config
+from fdhmfe.data.readers import own
+from fdhmfe.data.toy import species
+from fdhmfe.features import cache, weights
+from fdhmfe.runs import experiment, inputs, results
+from fdhmfe.runs.results import write_csv
+from fdhmfe.training import train
 
 # What a run does, by the function that does it; "training" is the rest of `fit`.
 MOMENTS = {
-    "data": [(toy, "write_tree")],
-    "backbone": [(embedded, "train")],
+    "data": [(species, "write_tree")],
+    "backbone": [(weights, "train")],
     "features": [(cache, "compute")],
     "training": [(train, "fit")],
     "checkpoint": [(train, "save_checkpoint")],
@@ -142,7 +147,7 @@ def resumed(folder: Path) -> tuple[str, str, list[str]]:
 def start(folder: Path, *kill: Any) -> tuple[multiprocessing.Process, Connection]:
     """Start a run below `folder` in a process of its own; `kill` as `child` takes it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "fdhmfe.experiment"])
+    context.set_forkserver_preload(["__main__", "fdhmfe.runs.experiment"])
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(folder, writer, *kill))
     process.start()
@@ -172,7 +177,7 @@ def child(
     os.setsid()  # a process group of its own
     os.environ["LOKY_MAX_CPU_COUNT"] = "2" if kill == "data" else "1"
     folder.mkdir(parents=True, exist_ok=True)
-    for module in (readers, embedded, inputs):
+    for module in (own, weights, inputs):
         module.REPOSITORY = folder
     watch = Watch(events, kill, delay, call)
     for moment, functions in MOMENTS.items():

@@ -26,8 +26,8 @@ import nbformat
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from fdhmfe.config import REPOSITORY
-from fdhmfe.notebooks import chosen, ordered_notebooks
+from fdhmfe.lessons.notebooks import chosen, ordered_notebooks
+from fdhmfe.support.places import REPOSITORY
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = [

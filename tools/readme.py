@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe import config, experiment, metrics, plots, results
-from fdhmfe.config import REPOSITORY
-from fdhmfe.files import atomic
-from fdhmfe.trained import TrainedRun, kept_regions, open_run
+from fdhmfe import config, metrics
+from fdhmfe.encoding.trained import TrainedRun, kept_regions, open_run
+from fdhmfe.figures import frames
+from fdhmfe.runs import experiment, results
+from fdhmfe.support.files import atomic
+from fdhmfe.support.places import REPOSITORY
 
 README = REPOSITORY / "README.md"
 TABLES = REPOSITORY / "results" / "laptop" / "tables"
@@ -94,11 +96,11 @@ def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
 
     def shown(rows: np.ndarray) -> list:
         kept = kept_regions(run, rows) > 0
-        return [plots.dimmed(data.image(row), k) for row, k in zip(rows, kept, strict=True)]
+        return [frames.dimmed(data.image(row), k) for row, k in zip(rows, kept, strict=True)]
 
     hits = [shown(data.rows("database")[row]) for row in nearest]
     queries = shown(data.rows("test")[chosen])
-    return plots.neighbours(queries, hits, right, np.take_along_axis(distance, nearest, axis=1))
+    return frames.neighbours(queries, hits, right, np.take_along_axis(distance, nearest, axis=1))
 
 
 def main() -> int:

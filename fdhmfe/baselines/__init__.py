@@ -1,0 +1,1 @@
+"""Published methods beside ours: their networks, objectives, formulas and class codes."""

@@ -1,0 +1,38 @@
+"""Class codes of the baselines: balanced draws, Hadamard centres."""
+
+import numpy as np
+
+
+def balanced_codes(count: int, bits: int, seed: int) -> np.ndarray:
+    """Random codes (count, K) with K // 2 bits at -1, as DPN draws its targets (IJCAI 2020)."""
+    order = np.random.default_rng(seed).random((count, bits)).argsort(axis=1)
+    return np.where(order < bits // 2, -1, 1).astype(np.int8)
+
+
+def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
+    """CSQ's class centres (Y, K) (arXiv 1908.00347).
+
+    Where K is a power of two and 2K >= Y: rows of [H; -H], H the Hadamard matrix of order K, drawn
+    at random; they are K/2 or K bits apart. Elsewhere CSQ draws codes by coin flips; here they are
+    the best of many balanced draws, each the one farthest from those before it.
+    """
+    if bits & (bits - 1) == 0 and classes <= 2 * bits:
+        rows = hadamard(bits)
+        chosen = np.random.default_rng(seed).permutation(2 * bits)[:classes]
+        return np.vstack([rows, -rows])[chosen]
+    drawn = balanced_codes(max(4000, 10 * classes), bits, seed)
+    chosen = [0]
+    similarity = np.full(len(drawn), -np.inf)  # of each draw to the nearest centre so far
+    while len(chosen) < classes:
+        newest = drawn.astype(np.float32) @ drawn[chosen[-1]]
+        similarity = np.maximum(similarity, newest)
+        chosen.append(int(similarity.argmin()))
+    return drawn[chosen]
+
+
+def hadamard(order: int) -> np.ndarray:
+    """Sylvester's matrix of +-1 with orthogonal rows; `order` is a power of two."""
+    rows = np.ones((1, 1), np.int8)
+    while len(rows) < order:
+        rows = np.block([[rows, rows], [rows, -rows]])
+    return rows

@@ -1,0 +1,167 @@
+"""The losses of the baselines, one function each.
+
+Letters: B images of a batch, M training images, K bits, Y classes, P parts, V features. Relaxed
+codes: u (B, K) from a network, f = tanh(u). A pair is similar (s = 1) if its labels are the same.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fdhmfe.network import binarise
+
+# Images against class codes
+
+
+def central_similarity_loss(u: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of each bit with its class's centre; u, target (B, K), target ±1.
+
+    BCE((tanh u + 1) / 2, (target + 1) / 2), where (tanh u + 1) / 2 = sigmoid(2 u).
+    Source: CSQ (arXiv 1908.00347).
+    """
+    return F.binary_cross_entropy_with_logits(2 * u, (target + 1) / 2)
+
+
+def saturation_loss(f: Tensor) -> Tensor:
+    """Mean of (|f| - 1)^2: how far tanh outputs are from ±1. Source: CSQ (arXiv 1908.00347)."""
+    return (f.abs() - 1).square().mean()
+
+
+def polarisation_loss(u: Tensor, target: Tensor, *, margin: float) -> Tensor:
+    """Mean of relu(margin - u * target); u, target (B, K), target ±1.
+
+    Source: DPN, "Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes"
+    (IJCAI 2020).
+    """
+    return F.relu(margin - u * target).mean()
+
+
+# Pairs of images
+
+
+def bank_pair_loss(u: Tensor, bank: Tensor, similar: Tensor) -> Tensor:
+    """Negative log-likelihood of the pairs of a batch with all images seen so far.
+
+    Mean of log(1 + e^theta) - s theta, theta = u_i . U_j / 2; u (B, K), bank U (M, K), similar
+    (B, M). A row of U that is all zero was never written and does not count.
+    Source: DPSH (arXiv 1511.03855).
+    """
+    seen = bank.any(dim=1)
+    theta = u @ bank[seen].T / 2
+    return F.binary_cross_entropy_with_logits(theta, similar[:, seen].float())
+
+
+def sign_distance(u: Tensor) -> Tensor:
+    """Mean of (u - sign u)^2, with sign 0 = +1. Source: DPSH (arXiv 1511.03855)."""
+    return (u - binarise(u.detach())).square().mean()
+
+
+def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
+    """Negative log-likelihood of the pairs of a batch, both kinds of pairs weighing the same.
+
+    With l_ij = log(1 + e^theta) - s theta, theta = alpha h_i . h_j, h (B, K) in (-1, 1): the mean
+    of l over the similar pairs i < j plus its mean over the others; a kind that is absent adds 0.
+    That is HashNet's sum of w_ij l_ij over the number of pairs, with w = |S| / |S_1| for similar
+    pairs and |S| / |S_0| for the others. Source: HashNet (arXiv 1702.00758).
+    """
+    i, j = torch.triu_indices(len(h), len(h), offset=1)
+    theta = alpha * (h[i] * h[j]).sum(1)
+    similar = labels[i] == labels[j]
+    loss = F.binary_cross_entropy_with_logits(theta, similar.float(), reduction="none")
+    return sum(loss[kind].sum() / kind.sum().clamp(min=1) for kind in (similar, ~similar))
+
+
+# A batch against codes solved for all training images (ADSH and the fine-grained specialists)
+
+
+def dissimilar_target(labels: Tensor) -> float:
+    """What S_ij is for pairs of different classes: -(similar pairs) / (other pairs), labels (M,).
+
+    It makes the S of all M^2 pairs sum to zero. Source: the public versions of ADSH, SEMICON and
+    A2-Net, which write S <- S (1 + r) - r with r = sum S / sum (1 - S).
+    """
+    counts = labels.bincount()
+    similar = int(counts.square().sum())
+    return -similar / max(1, len(labels) ** 2 - similar)
+
+
+def asymmetric_pair_loss(f: Tensor, solved: Tensor, target: Tensor) -> Tensor:
+    """12 / K times the mean of (K S_ij - f_i . b_j)^2; f (B, K), solved b (M, K), target S (B, M).
+
+    Source: ADSH (arXiv 1707.08325); the factor 12 / K is SEMICON's (arXiv 2209.13833).
+    """
+    bits = f.shape[1]
+    return 12 / bits * (bits * target - f @ solved.T).square().mean()
+
+
+def asymmetric_quantisation_loss(f: Tensor, own: Tensor, images: int) -> Tensor:
+    """12 / K / M times the mean over the batch of |f_i - b_i|^2; f, own b (B, K), M = images.
+
+    Source: as asymmetric_pair_loss; gamma multiplies it.
+    """
+    return 12 / f.shape[1] / images * (f - own).square().sum(1).mean()
+
+
+def solve_codes(
+    solved: Tensor, f: Tensor, labels: Tensor, *, dissimilar: float, gamma: float
+) -> Tensor:
+    """Codes B (M, K) that fit outputs f (M, K): one round over the bits, each solved exactly.
+
+    Minimises sum_ij (K S_ij - f_i . b_j)^2 + gamma sum_j |f_j - b_j|^2 over one column of B after
+    the other: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes +1. S is 1 for
+    pairs of one class, else `dissimilar`; S^T F is a sum per class. An image whose row of f is
+    zero has no say. Source: ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
+    """
+    bits = f.shape[1]
+    by_class = f.new_zeros(int(labels.max()) + 1, bits).index_add(0, labels, f)  # (Y, K)
+    pull = (1 - dissimilar) * by_class[labels] + dissimilar * by_class.sum(0)  # S^T F
+    q = bits * pull + gamma * f
+    gram = f.T @ f  # (K, K)
+    solved = solved.clone()
+    for k in range(bits):
+        others = solved @ gram[:, k] - solved[:, k] * gram[k, k]
+        solved[:, k] = binarise(q[:, [k]] - others[:, None])[:, 0]
+    return solved
+
+
+# Parts (ExchNet) and attributes (A2-Net)
+
+
+def mean_hellinger(p: Tensor) -> Tensor:
+    """Mean Hellinger distance |sqrt p_l - sqrt p_m| / sqrt 2 over the pairs of parts.
+
+       p (B, P, N): a distribution over N per part -> (B,), in 0..1. Source: ExchNet (arXiv
+    2008.01369).
+    """
+    root = p.clamp(min=1e-12).sqrt()  # the slope of the root at 0 is infinite
+    first, second = torch.triu_indices(p.shape[1], p.shape[1], offset=1)
+    return (root[:, first] - root[:, second]).norm(dim=-1).mean(1) / 2**0.5
+
+
+def part_diversity_loss(attention: Tensor, parts: Tensor, *, gap: float = 0.4) -> Tensor:
+    """Parts should look elsewhere, and see something else.
+
+    1 - H(attention) + relu(gap - H(softmax(parts))), H the mean Hellinger distance of the parts;
+    attention (B, P, S) rows summing to one, parts (B, P, D). Source: ExchNet (arXiv 2008.01369).
+    """
+    space = 1 - mean_hellinger(attention)
+    channel = F.relu(gap - mean_hellinger(parts.softmax(-1)))
+    return (space + channel).mean()
+
+
+def alignment_loss(parts: Tensor, anchors: Tensor) -> Tensor:
+    """Mean distance of each part (B, P, D) to its class's anchor (B, P, D).
+
+    Source: ExchNet (arXiv 2008.01369).
+    """
+    return (parts - anchors).norm(dim=-1).mean()
+
+
+def code_correlation_loss(f: Tensor) -> Tensor:
+    """Mean squared entry of F^T F - B I over B K; f (B, K): bits should not repeat each other.
+
+    Source: A2-Net (NeurIPS 2021; arXiv 2311.12894).
+    """
+    count, bits = f.shape
+    gram = f.T @ f - count * torch.eye(bits, device=f.device)
+    return gram.square().mean() / (count * bits)

@@ -1,0 +1,219 @@
+"""The baselines' networks: pooled features, attended parts, closed-form projections.
+
+The networks of parts are built at the level their idea needs, on the tokens that every network here
+gets: their authors refine each part by a copy of the backbone's last stage, which frozen features
+rule out. Letters: B images, M training images, S tokens of all stages together, C channels of the
+last stage, D width, P parts, V features, K bits.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fdhmfe.config.settings import Config
+from fdhmfe.network import HashLayer, Output
+from fdhmfe.stages import Fusion
+
+
+class PooledHash(nn.Module):
+    """The plain baseline: mean of the last stage's tokens -> hash layer.
+
+    proxies (Y, K) in {-1, +1}: one fixed code per class, for the losses that want them.
+    """
+
+    def __init__(
+        self, config: Config, channels: list[int], proxies: np.ndarray | None = None
+    ) -> None:
+        super().__init__()
+        self.hash = HashLayer(channels[-1], config.bits)
+        codes = None if proxies is None else torch.from_numpy(proxies).float()
+        self.register_buffer("proxies", codes)
+
+    def forward(self, stages: list[Tensor]) -> Output:
+        return Output(self.hash(stages[-1].mean(1)), [], [])
+
+
+class PartOutput(NamedTuple):
+    """What a network of parts returns for a batch: an Output's u, and how it came about."""
+
+    u: Tensor  # (B, K) relaxed code
+    whole: Tensor  # (B, C) mean of the last stage's tokens
+    parts: Tensor  # (B, P, D) feature of each part
+    attention: Tensor  # (B, P, S) weights of each part's tokens, rows summing to one
+
+
+class TokenSet(nn.Module):
+    """All stages' tokens (B, S_l, C_l), brought to one width, as one set (B, S, D)."""
+
+    def __init__(self, channels: list[int], width: int) -> None:
+        super().__init__()
+        self.lateral = Fusion(channels, width, exchange=False)
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        return torch.cat(self.lateral(stages), dim=1)
+
+
+class PartHash(nn.Module):
+    """ExchNet's and A2-Net's network: the whole image and 4 attended parts -> one hash layer.
+
+    A linear layer over all features gives the K bits, whatever K. Sources: ExchNet (arXiv
+    2008.01369), A2-Net (NeurIPS 2021; arXiv 2311.12894).
+    """
+
+    def __init__(self, config: Config, channels: list[int], parts: int = 4) -> None:
+        super().__init__()
+        self.tokens = TokenSet(channels, config.width)
+        self.score = nn.Linear(config.width, parts)
+        self.refine = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU())
+        self.hash = HashLayer(channels[-1] + parts * config.width, config.bits)
+        self.register_buffer("proxies", None)
+
+    def forward(self, stages: list[Tensor]) -> PartOutput:
+        tokens = self.tokens(stages)  # (B, S, D)
+        attention = self.score(tokens).softmax(1).transpose(1, 2)  # (B, P, S)
+        parts = self.refine(attention @ tokens)  # (B, P, D)
+        whole = stages[-1].mean(1)  # (B, C)
+        return PartOutput(self.encode(whole, parts), whole, parts, attention)
+
+    def encode(self, whole: Tensor, parts: Tensor) -> Tensor:
+        """u (B, K) of the whole (B, C) and the parts (B, P, D)."""
+        return self.hash(features_of(whole, parts))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Features (B, V) that a code (B, K) stands for: the hash layer's weights, backwards."""
+        return code @ self.hash.linear.weight
+
+
+def features_of(whole: Tensor, parts: Tensor) -> Tensor:
+    """The whole (B, C) and the parts (B, P, D) side by side: (B, V), V = C + P D."""
+    return torch.cat([whole, parts.flatten(1)], dim=1)
+
+
+class SEMICON(nn.Module):
+    """Three parts found one after the other, each where the ones before did not look.
+
+    Half of the bits come from the whole image, the rest from the parts; what does not divide goes
+    to the first ones, so that no bit is missing at any K. The public version has 14 bits for K =
+    16, and takes its mask's statistics over the batch; here an image's code is its own.
+    Source: SEMICON (arXiv 2209.13833).
+    """
+
+    def __init__(self, config: Config, channels: list[int], parts: int = 3) -> None:
+        super().__init__()
+        width = config.width // 2  # its attention trunk is narrow too: 64 channels
+        self.tokens = TokenSet(channels, width)
+        self.scores = nn.ModuleList(nn.Linear(width, 1) for _ in range(parts))
+        self.interaction = ChannelInteraction(width)
+        local = config.bits // 2
+        self.whole_hash = HashLayer(channels[-1], config.bits - local)
+        self.part_hash = nn.ModuleList(HashLayer(width, k) for k in shares(local, parts))
+        self.register_buffer("proxies", None)
+
+    def forward(self, stages: list[Tensor]) -> Output:
+        tokens = remaining = self.tokens(stages)  # (B, S, D)
+        codes = [self.whole_hash(stages[-1].mean(1))]
+        for score, code in zip(self.scores, self.part_hash, strict=True):
+            attention = score(remaining).softmax(1)  # (B, S, 1)
+            codes.append(code(self.interaction(tokens * attention * tokens.shape[1])))
+            remaining = remaining * (2 - suppression_mask(attention))
+        return Output(torch.cat(codes, dim=1), [], [])
+
+
+class ChannelInteraction(nn.Module):
+    """Channels that respond together strengthen each other: the mean token of x + V A, (B, D).
+
+    A (B, D, D) = softmax over channels of the signed square root of Q^T K / S, per image; Q, K, V
+    linear in x (B, S, D). V and A are linear in the tokens, so V is that of the mean token. The
+    paper does it in two steps on groups of its 2048 channels; D is small enough for one.
+    Source: SEMICON's ICON module (arXiv 2209.13833).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.query(x).transpose(1, 2) @ self.key(x) / x.shape[1]  # (B, D, D)
+        # the small number keeps the slope of the root finite
+        signed_root = scores.sign() * ((scores.abs() + 1e-6).sqrt() - 1e-3)
+        mean = x.mean(1)
+        return mean + (self.value(mean)[:, None] @ signed_root.softmax(1)).squeeze(1)
+
+
+@torch.no_grad()
+def suppression_mask(attention: Tensor, power: float = 0.3) -> Tensor:
+    """How much of each token the next part shall not see: attention (B, S, 1) -> (B, S, 1) in 0..2.
+
+    clamp((a - mean a) / std(a)^power + 1, 0, 2), over the tokens of one image.
+    Source: SEMICON (arXiv 2209.13833), alpha = 0.3.
+    """
+    centred = attention - attention.mean(1, keepdim=True)
+    spread = attention.std(1, unbiased=False, keepdim=True).clamp(min=1e-6)
+    return (centred / spread**power + 1).clamp(0, 2)
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """`total` in `parts` whole numbers that differ by at most one, the larger first."""
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+class RandomProjection(nn.Module):
+    """LSH: u = (x - mean) W for Gaussian W (C, K); the sign of a bit is a random half-space.
+
+    x: mean of the last stage's tokens. Source: Charikar, "Similarity estimation techniques from
+    rounding algorithms" (STOC 2002).
+    """
+
+    def __init__(self, channels: int, bits: int) -> None:
+        super().__init__()
+        self.register_buffer("proxies", None)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("projection", torch.randn(channels, bits))
+
+    def forward(self, stages: list[Tensor]) -> Output:
+        return Output((stages[-1].mean(1) - self.mean) @ self.projection, [], [])
+
+    def fit(self, features: Tensor) -> None:
+        """Centre on the pooled features (M, C) of the training images."""
+        self.mean.copy_(features.mean(0))
+
+
+class ITQ(RandomProjection):
+    """Iterative quantisation: u = (x - mean) W R, principal directions W, learned rotation R.
+
+    Source: Gong and Lazebnik, "Iterative quantization: a Procrustean approach to learning binary
+    codes" (CVPR 2011). Needs K <= C.
+    """
+
+    def __init__(self, channels: int, bits: int) -> None:
+        super().__init__(channels, bits)
+        if bits > channels:
+            raise ValueError(f"ITQ needs bits <= channels: {bits} bits from {channels} channels")
+
+    def fit(self, features: Tensor) -> None:
+        """Principal directions (C, K) of the features (M, C), then 50 rounds of rotation."""
+        super().fit(features)
+        centred = (features - self.mean).double()
+        bits = self.projection.shape[1]
+        _, directions = torch.linalg.eigh(centred.T @ centred)  # (C, C), by rising variance
+        principal = directions.flip(1)[:, :bits]  # (C, K)
+        start = torch.linalg.qr(self.projection[:bits].double()).Q  # it was drawn at random
+        rotation = learn_rotation(centred @ principal, start)
+        self.projection.copy_(principal @ rotation)
+
+
+def learn_rotation(x: Tensor, rotation: Tensor, rounds: int = 50) -> Tensor:
+    """Rotation R (K, K) that brings x R near ±1: minimises |B - x R|^2 over B and R in turn.
+
+    x (M, K). Each round: B = sign(x R), then R = U V^T where x^T B = U diag(s) V^T (orthogonal
+    Procrustes). Source: ITQ (CVPR 2011), section 2.2.
+    """
+    for _ in range(rounds):
+        codes = torch.where(x @ rotation >= 0, 1.0, -1.0).to(x.dtype)
+        u, _, vt = torch.linalg.svd(x.T @ codes)
+        rotation = u @ vt
+    return rotation

@@ -1,0 +1,124 @@
+"""Profiles, variants, methods, data sets and tuning: small sets of overrides, and names."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+BITS = (12, 24, 32, 48)
+
+
+TUNED = Path(__file__).with_name("tuned.csv")  # written by fdhmfe.runs.tune
+
+
+PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "smoke": dict(
+            toy_classes=12, toy_train=10, toy_test=6, embedded_epochs=3, views=2, epochs=3
+        ),
+        "quick": {},
+        "laptop": dict(
+            backbone="mobilenet_v2", image_size=224, grid=7, width=128, views=6, epochs=15
+        ),
+        "paper": dict(
+            backbone="resnet50",
+            image_size=224,
+            grid=7,
+            width=128,
+            finetune=True,
+            precision="bf16",
+            workers=8,
+            epochs=60,
+            learning_rate=1e-3,
+        ),
+    }
+)
+
+
+# What switches each part off. The ablation has a row per part: without it, and with it alone.
+OFF: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "stages": dict(stages=1),
+        "fusion": dict(fusion=False),
+        "selection": dict(selection=False),
+        "graph": dict(graph_depth=0),
+        "maxmin": dict(proxies="random"),
+        "arrangement": dict(arranged=False),
+        "readout": dict(proxy_readout=False),
+        "uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
+        "background": dict(background_weight=0.0),
+        "triplet": dict(triplet_weight=0.0),
+        "quantisation": dict(quantisation_weight=0.0),
+    }
+)
+
+
+PLAIN: Mapping[str, Any] = MappingProxyType({k: v for off in OFF.values() for k, v in off.items()})
+
+
+NEEDS = MappingProxyType({"fusion": ("stages",), "background": ("selection",)})  # no effect alone
+
+
+def only(part: str) -> dict[str, Any]:
+    """What switches off every part but one, and those without which it has no effect."""
+    kept = {key for name in (part, *NEEDS.get(part, ())) for key in OFF[name]}
+    return {key: value for key, value in PLAIN.items() if key not in kept}
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"full": {}, "plain": PLAIN}
+    | {f"no-{part}": off for part, off in OFF.items()}
+    | {f"only-{part}": only(part) for part in OFF}
+)
+
+
+CLOSED_FORM = ("lsh", "itq")  # fitted at once, without labels: nothing to tune
+
+
+METHODS = (
+    "fdh-mfe",
+    *CLOSED_FORM,
+    *("dpsh", "hashnet", "adsh"),  # pairs of images
+    *("csq", "dpn", "orthohash"),  # images against class codes
+    *("exchnet", "a2-net", "semicon"),  # fine-grained: attention, trained as adsh is
+)
+
+
+# What the tables of notebooks 07 and 09 hold, by profile: methods, and seeds per cell
+_FEW = ("fdh-mfe", "lsh", "csq", "orthohash", "a2-net")
+
+
+TABLE_METHODS = MappingProxyType(
+    {"smoke": _FEW[:4], "quick": _FEW, "laptop": METHODS, "paper": METHODS}
+)
+
+
+SEEDS = MappingProxyType({"smoke": (0,), "quick": (0,), "laptop": (0, 1), "paper": (0, 1, 2)})
+
+
+FEW_QUERIES = ("leeds_butterfly",)  # so few that one of them weighs a quarter of a point
+
+
+DATASETS = (
+    *("toy", "cub200", "aircraft", "nabirds", "vegfru", "vegfru_trainval", "food101"),
+    *("dogs", "cars", "leeds_butterfly", "folder"),
+)
+
+
+def table_seeds(profile: str, dataset: str) -> tuple[int, ...]:
+    """Seeds per cell of notebook 09: five where there are few queries and the profile has several.
+
+    Ablations, which have more rows, keep to SEEDS.
+    """
+    several = len(SEEDS[profile]) > 1
+    return (0, 1, 2, 3, 4) if several and dataset in FEW_QUERIES else SEEDS[profile]
+
+
+def tuning(profile: str, method: str) -> dict[str, float]:
+    """Learning rate and loss weight that runs/tune.py chose for a method; empty where untuned."""
+    with open(TUNED, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row.pop("profile"), row.pop("method")) == (profile, method):
+                return {name: float(value) for name, value in row.items()}
+    return {}

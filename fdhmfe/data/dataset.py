@@ -1,0 +1,94 @@
+"""A data set as a checked table of images, one row each, and its pixels.
+
+Split `train` is what a network learns from, and the database unless there is a split `database`;
+split `test` holds the queries; `unused` rows are out of reach.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from fdhmfe.support.files import content_hash
+
+COLUMNS = ("path", "label", "split", "mask", "sha256")  # path, mask: relative to the root
+
+
+class DataError(ValueError):
+    """Something is wrong with the files of a data set; the message names them."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked data set. `table` has one row per image and the columns `COLUMNS`.
+
+    `learnable` are the rows of the data set's own train split, whatever the protocol makes of them.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    learnable: np.ndarray
+
+    def rows(self, split: str) -> np.ndarray:
+        """Table positions of one split's images, in table order; no database of its own: train."""
+        found = np.flatnonzero(self.table.split == split)
+        return self.rows("train") if split == "database" and not len(found) else found
+
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        """Labels 0..Y-1 of the given table rows."""
+        return self.table.label.to_numpy()[rows]
+
+    def image(self, row: int) -> Image.Image:
+        """The image of a table row, decoded to RGB."""
+        return open_image(self.root / self.table.path.iat[row])
+
+    def mask(self, row: int) -> np.ndarray:
+        """The foreground mask (H, W) of a table row that has one."""
+        return open_mask(self.root / self.table["mask"].iat[row])
+
+    @property
+    def images_hash(self) -> str:
+        """Changes with any image's bytes or their order only."""
+        return content_hash(self.table.sha256.tolist())
+
+    @property
+    def hash(self) -> str:
+        """Changes with any image's bytes, label or split; not with where the files are."""
+        return content_hash(self.table[["label", "split", "sha256"]].to_csv(index=False))
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode one image to RGB; DataError naming the file when it cannot be read."""
+    try:
+        return decode(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
+
+
+def decode(file: Path | BinaryIO) -> Image.Image:
+    """An image in RGB, turned as its EXIF orientation says: phones store photographs lying.
+
+    Raises what Pillow raises for what it cannot read.
+    """
+    with Image.open(file) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def open_mask(path: Path) -> np.ndarray:
+    """Foreground mask (H, W) bool: white, or palette entries 1 and 3 (official Leeds release)."""
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image if image.mode == "P" else image.convert("L"))
+            return np.isin(values, (1, 3)) if image.mode == "P" else values > 127
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
+
+
+def first_ten(names: list[str]) -> str:
+    """The first ten names in a line; an ellipsis says that there are more."""
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

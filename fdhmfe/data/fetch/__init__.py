@@ -1,0 +1,1 @@
+"""Official archives: where they are, how they are fetched, checked and unpacked."""

@@ -1,0 +1,78 @@
+"""Bring an official data set into a folder: fetch, compare, unpack; or say how to by hand."""
+
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from fdhmfe.data.dataset import DataError
+from fdhmfe.data.fetch.download import fetch
+from fdhmfe.data.fetch.extract import ExtractError, extract
+from fdhmfe.data.fetch.sources import Archive, SOURCES, Source
+
+
+def obtain(name: str, root: Path, *, download: bool = True) -> None:
+    """Make `root` hold the data set `name`, from the archives in it or, if allowed, the internet.
+
+    Does nothing where the data set is there already. Raises DataError (with instructions, where a
+    person has to act), DownloadError or ExtractError.
+    """
+    source = SOURCES[name]
+    if source.is_in(root):
+        return  # writing nothing: the folder may be read-only
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f".{name}.lock"):
+        if source.is_in(root):
+            return
+        if (root / source.folder).exists():
+            raise DataError(
+                f"{root / source.folder} lacks {source.marker}: it is not whole; move it away, "
+                "or complete it"
+            )
+        archives = wanted(source, root, download)
+        if not archives:
+            raise DataError(instructions(name, root))
+        for a in archives:
+            known = fetch(a.url, root / a.name, checksum=a.checksum, size=a.size)
+            print(f"{a.name}: {known}", flush=True)
+        unpack(source, archives, root, root / f".{name}.partial")
+
+
+def wanted(source: Source, root: Path, download: bool) -> list[Archive]:
+    """The archives that are there or may be fetched; none at all if a needed one is neither."""
+    able = [a for a in source.archives if (root / a.name).exists() or (download and a.url)]
+    return able if all(a in able or a.optional for a in source.archives) else []
+
+
+def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -> None:
+    """Unpack into `partial`, then move all of it into `root`: the data set is whole or absent."""
+    shutil.rmtree(partial, ignore_errors=True)
+    for archive in archives:
+        (partial / archive.into).mkdir(parents=True, exist_ok=True)
+        if archive.name.endswith(".mat"):
+            shutil.copy(root / archive.name, partial / archive.into)
+        else:
+            extract(root / archive.name, partial / archive.into)
+    if not (partial / source.folder / source.marker).exists():
+        raise ExtractError(f"{archives[0].name} does not hold {source.folder}/{source.marker}")
+    # The data set's own folder goes last, so that it stands for all.
+    for entry in sorted(partial.iterdir(), key=lambda path: path.name == source.folder):
+        os.replace(entry, root / entry.name)
+    partial.rmdir()
+
+
+def instructions(name: str, root: Path) -> str:
+    """What a person must fetch, from where, where to put it, and what to run then."""
+    source = SOURCES[name]
+    lines = [f"{source.title} is not in {root}. {source.by_hand}".rstrip()]
+    lines += [f"  from  {source.home}", f"  terms {source.terms}"]
+    for archive in source.archives:
+        facts = [f"{archive.size:,} bytes" if archive.size else "", archive.checksum]
+        place = f"  put   {root / archive.name}"
+        lines.append(f"{place} ({', '.join(fact for fact in facts if fact)})")
+    lines.append(
+        f"  or    unpack it yourself, so that there is {root / source.folder / source.marker}"
+    )
+    lines.append(f"  then  python -m fdhmfe.data {name} --root {root}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""One reader per data set: its official layout becomes a table of images."""

@@ -1,0 +1,149 @@
+"""What the readers share: where a data set is, its lists, its MATLAB files, its images."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.io import loadmat
+
+from fdhmfe.config.settings import Config
+from fdhmfe.support.places import resolve
+from fdhmfe.data.dataset import DataError, first_ten
+from fdhmfe.support.files import file_hash
+from fdhmfe.support.progress import progress
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+MANY = 20_000  # images: from here on hashing them takes long enough to show
+
+
+def required_folder(config: Config) -> Path:
+    """The folder `data_dir` names; DataError saying how to give it otherwise."""
+    if not config.data_dir:
+        raise DataError(
+            f"dataset {config.dataset!r} needs data_dir, the folder it is in "
+            "(make ... DATA_DIR=FOLDER, or -p data_dir FOLDER); dataset 'toy' needs none"
+        )
+    root = resolve(config.data_dir)
+    if not root.is_dir():
+        command = f"python -m fdhmfe.data {config.dataset} --root {root}"
+        own = config.dataset == "folder"
+        hint = "set it to one of <class>/<image>" if own else f"to get the data set: {command}"
+        raise DataError(f"data_dir {root} is not a folder; {hint}")
+    return root
+
+
+def official_folder(config: Config, name: str) -> Path:
+    """`data_dir`, or the folder `name` in it, as the official archive calls its top folder."""
+    root = required_folder(config)
+    return root / name if (root / name).is_dir() else root
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files directly inside a folder, by name; DataError when there are none."""
+    found = folder.is_dir() and sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not found:
+        raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def present(path: Path) -> Path:
+    """`path` if it is a file; else DataError."""
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: {path.parent} is not a complete data set; "
+            "python -m fdhmfe.data NAME --root FOLDER fetches it, or says what to put where"
+        )
+    return path
+
+
+def read_names(path: Path) -> list[str]:
+    """The lines of an official list, empty ones left out; DataError if there are none."""
+    lines = [line.strip() for line in present(path).read_text(encoding="utf-8").splitlines()]
+    names = [line for line in lines if line]
+    if not names:
+        raise DataError(f"{path} is empty")
+    return names
+
+
+def read_pairs(path: Path, form: str, numbers: Iterable[int] = ()) -> list[list[str]]:
+    """The lines "<a> <b>" of an official list, where b may hold spaces.
+
+    `form` shows a line in the error; `numbers` are the fields (0, 1) that must be whole numbers.
+    DataError names a missing file, or the first malformed line.
+    """
+    rows = [line.split(maxsplit=1) for line in read_names(path)]
+    bad = [
+        number
+        for number, row in enumerate(rows, 1)
+        if len(row) != 2 or not all(row[field].isdecimal() for field in numbers)
+    ]
+    if bad:
+        raise DataError(f"{path}, line {bad[0]}: expected '{form}'")
+    return rows
+
+
+def read_mat(path: Path, *names: str) -> list[np.ndarray]:
+    """Variables of a MATLAB file, flat; DataError if one, or the file, is missing or unreadable."""
+    present(path)
+    try:
+        content = loadmat(path, squeeze_me=True)
+    except Exception as error:  # damaged bytes make scipy raise almost anything
+        raise DataError(f"{path} cannot be read as a MATLAB file ({error})") from error
+    absent = [name for name in names if name not in content]
+    if absent:
+        raise DataError(f"{path} has no variable {absent[0]!r}")
+    return [np.atleast_1d(content[name]) for name in names]
+
+
+def table_of(rows: list[tuple[str, int, str]]) -> pd.DataFrame:
+    """A table without masks from (path, label, split)."""
+    return pd.DataFrame(rows, columns=["path", "label", "split"]).assign(mask="")
+
+
+def by_class_name(
+    rows: list[tuple[str, str, str]], classes: list[str], source: Path
+) -> pd.DataFrame:
+    """A table from (path, class name, split); DataError for a class that `source` does not list."""
+    order = {name: label for label, name in enumerate(classes)}
+    unknown = sorted({name for _, name, _ in rows} - order.keys())
+    if unknown:
+        raise DataError(f"{source} does not list {len(unknown)} classes: {first_ten(unknown)}")
+    return table_of([(path, order[name], split) for path, name, split in rows])
+
+
+def by_class_folder(rows: list[tuple[str, int, str]]) -> tuple[list[str], pd.DataFrame]:
+    """Class names and table from (path, class number, split): a class is named by its folder.
+
+    DataError where images of one folder have several numbers, or one number several folders.
+    """
+    folders = pd.DataFrame(
+        [(number, path.rpartition("/")[0]) for path, number, _ in rows],
+        columns=["number", "folder"],
+    ).drop_duplicates()
+    wrong = folders[folders.number.duplicated(False) | folders.folder.duplicated(False)]
+    if len(wrong):
+        pairs = [f"{row.folder} as {row.number}" for row in wrong.itertuples()]
+        raise DataError(f"{len(pairs)} class folders are not one per class: {first_ten(pairs)}")
+    folders = folders.sort_values("number")
+    order = {number: label for label, number in enumerate(folders.number)}
+    table = table_of([(path, order[number], split) for path, number, split in rows])
+    return [folder.rpartition("/")[2] for folder in folders.folder], table
+
+
+def hash_files(root: Path, paths: pd.Series) -> list[str]:
+    """SHA-256 of each file; DataError naming the first ten listed twice or missing, and a count."""
+    repeated = paths[paths.duplicated()].tolist()
+    if repeated:
+        raise DataError(f"{len(repeated)} files are listed twice: {first_ten(repeated)}")
+    missing = [p for p in paths if not (root / p).is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} images are missing below {root}: {first_ten(missing)}")
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda p: file_hash(root / p), paths)
+        if len(paths) >= MANY:
+            return list(progress(hashes, "hashing images", total=len(paths)))
+        return list(hashes)

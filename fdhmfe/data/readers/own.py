@@ -1,0 +1,115 @@
+"""One reader per data set: its official layout, unchanged, becomes a table of images.
+
+A reader returns the data set's name and root, its class names, and a table with the columns path,
+label, split and mask. It raises DataError for lists that are missing, malformed or at odds.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from fdhmfe.data.readers import listed
+from fdhmfe.data.toy import species
+from fdhmfe.support.places import REPOSITORY
+from fdhmfe.config.settings import Config
+from fdhmfe.data.dataset import DataError, first_ten
+from fdhmfe.support.files import build_once, content_hash
+from fdhmfe.support.identity import code_identity
+from fdhmfe.data.readers.lists import by_class_name, hash_files, image_files, official_folder, required_folder
+from fdhmfe.data.readers.listed import Reading
+from fdhmfe.data.splits import half_split
+
+LEEDS_SPECIES = (
+    "Danaus plexippus",
+    "Heliconius charitonius",
+    "Heliconius erato",
+    "Junonia coenia",
+    "Lycaena phlaeas",
+    "Nymphalis antiopa",
+    "Papilio cresphontes",
+    "Pieris rapae",
+    "Vanessa atalanta",
+    "Vanessa cardui",
+)
+
+
+def toy_source() -> str:
+    """Changes with the code that draws the embedded set."""
+    return code_identity([Path(species.__file__).parent])
+
+
+def read_toy(config: Config) -> Reading:
+    """The embedded set: drawn on first use below data/toy, in the official CUB layout."""
+    sizes = dict(
+        classes=config.toy_classes,
+        train_per_class=config.toy_train,
+        test_per_class=config.toy_test,
+    )
+    folder = REPOSITORY / "data" / "toy" / content_hash(sizes, toy_source())
+    root = build_once(folder, lambda partial: species.write_tree(partial, **sizes))
+    return ("toy", root, *listed.cub_lists(root))
+
+
+def read_leeds(config: Config) -> Reading:
+    """Leeds Butterfly: images/<class 3 digits><number>, a mask each; half of each class is train.
+
+    The release has no official split; ours follows the hash of the file name.
+    """
+    root = official_folder(config, "leedsbutterfly")
+    images = image_files(root / "images")
+    numbers = [f"{label + 1:03d}" for label in range(len(LEEDS_SPECIES))]
+    wrong = [p.name for p in images if p.name[:3] not in numbers]
+    if wrong:
+        raise DataError(f"{root}/images, no class 001 to {numbers[-1]}: {first_ten(wrong)}")
+    labels = [numbers.index(p.name[:3]) for p in images]
+    table = pd.DataFrame({"path": [f"images/{p.name}" for p in images], "label": labels})
+    masked = (root / "segmentations").is_dir()
+    table["mask"] = [f"segmentations/{p.stem}_seg0.png" if masked else "" for p in images]
+    order = [hashlib.sha256(p.stem.encode()).hexdigest() for p in images]
+    table["split"] = half_split(table.label, pd.Series(order))
+    return "leeds_butterfly", root, list(LEEDS_SPECIES), table
+
+
+def read_folder(config: Config) -> Reading:
+    """Any ImageFolder tree: <root>/<class>/<image>, or <root>/{train,test}/<class>/<image>.
+
+    Without train and test folders, half of each class (by content hash, so that copies of one
+    image stay together) becomes the database.
+    """
+    root = required_folder(config)
+    splits = {s: root / s for s in ("train", "test") if (root / s).is_dir()}
+    official = len(splits) == 2
+    parents = splits if official else {"": root}
+    rows = [
+        (str(path.relative_to(root)), folder.name, split)
+        for split, parent in parents.items()
+        for folder in sorted(p for p in parent.iterdir() if p.is_dir() and p.name[0] != ".")
+        for path in image_files(folder)
+    ]
+    if not rows:
+        raise DataError(f"{root} holds no class folders")
+    classes = sorted({name for _, name, _ in rows})
+    table = by_class_name(rows, classes, root)
+    if not official:
+        table["split"] = half_split(table.label, pd.Series(hash_files(root, table.path)))
+    return "folder", root, classes, table
+
+
+READERS: Mapping[str, Callable[[Config], Reading]] = MappingProxyType(
+    {
+        "toy": read_toy,
+        "cub200": listed.read_cub,
+        "aircraft": listed.read_aircraft,
+        "nabirds": listed.read_nabirds,
+        "vegfru": listed.read_vegfru,
+        "vegfru_trainval": listed.read_vegfru,
+        "food101": listed.read_food101,
+        "dogs": listed.read_dogs,
+        "cars": listed.read_cars,
+        "leeds_butterfly": read_leeds,
+        "folder": read_folder,
+    }
+)

@@ -1,0 +1,124 @@
+"""One screen that says whether a data set is what its owner published."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from fdhmfe.data.dataset import DataError, Dataset, first_ten, open_image, open_mask
+from fdhmfe.data.fetch.download import verify
+from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
+from fdhmfe.support.progress import progress
+from fdhmfe.data.fetch.sources import SOURCES
+
+
+def overview() -> pd.DataFrame:
+    """The official data sets, one row each: published counts, and who fetches the archives."""
+    rows = [
+        {
+            "dataset": name,
+            "title": source.title,
+            "classes": source.classes,
+            **{split: source.sizes.get(split, pd.NA) for split in ("train", "test", "all")},
+            "fetched": "by hand" if source.by_hand else "by the kit",
+        }
+        for name, source in SOURCES.items()
+    ]
+    table = pd.DataFrame(rows).set_index("dataset")
+    return table.astype({split: "Int64" for split in ("train", "test", "all")})
+
+
+def counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
+    """Images found and published, by split, and classes; None where no count is published."""
+    published = SOURCES[dataset.name].sizes
+    found = dataset.table.split.value_counts().to_dict()
+    # Copies that were set aside are train images of the published list.
+    found["train"] = found.get("train", 0) + found.pop("unused", 0)
+    found["all"] = len(dataset.table)
+    shown = ("all",) if "all" in published else ("train", "test")
+    sizes = {split: (found.get(split, 0), published.get(split)) for split in shown}
+    return {"classes": (len(dataset.classes), SOURCES[dataset.name].classes)} | sizes
+
+
+def check_sizes(dataset: Dataset) -> None:
+    """DataError if there is more than was published, or lists are swapped; fewer is a subset."""
+    if dataset.name not in SOURCES:
+        return
+    sizes = counts(dataset)
+    train, test = (sizes.get(split, (0, None)) for split in ("train", "test"))
+    if train[1] != test[1] and (train[0], test[0]) == (test[1], train[1]):
+        raise DataError(
+            f"{dataset.root}: the train and test lists are swapped (train has {train[0]:,} images, "
+            f"published are {train[1]:,}): take the owner's own lists"
+        )
+    more = {name: pair for name, pair in sizes.items() if pair[1] and pair[0] > pair[1]}
+    if more:
+        facts = (f"{found:,} {name} against {known:,}" for name, (found, known) in more.items())
+        raise DataError(
+            f"{dataset.root} has more than {SOURCES[dataset.name].title} ({', '.join(facts)}): "
+            "a data set of your own is dataset 'folder'"
+        )
+
+
+def is_subset(dataset: Dataset) -> bool:
+    """True if some published image or class is not there."""
+    return any(known and found < known for found, known in counts(dataset).values())
+
+
+def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
+    """The report. `folder` is where archives would lie; `decode` also reads every image and mask.
+
+    Raises DataError naming the first ten unreadable files, and their count.
+    """
+    source, root = SOURCES[dataset.name], dataset.root.resolve()
+    lines = [f"{source.title} ({dataset.name}) in {root}"]
+    for name, (found, published) in counts(dataset).items():
+        of = f"of {published:,} published" if published else "(no verified count is published)"
+        lines.append(f"  {name:<10}{found:>7,} {of}")
+    if copies := int((dataset.table.split == "unused").sum()):
+        lines.append(f"  {'copies':<10}{copies:>7,} train images set aside: test images too")
+    if extra := unlisted(dataset):
+        lines.append(f"  {'unlisted':<10}{len(extra):>7,} on disk, in no list: {first_ten(extra)}")
+    lines.append(f"  {'files':<10}{len(dataset.table):>7,} there, hashed; none in two splits")
+    if decode:
+        lines.append(f"  {'decoded':<10}{decode_all(dataset):>7,} images and masks, all readable")
+        archives = [a for a in source.archives if (folder / a.name).exists()]
+        lines += [f"  {a.name}: {verify(folder / a.name, a.checksum, a.size)}" for a in archives]
+    lines.append(f"  {'hash':<10}{dataset.hash}")
+    lines.append(f"  {'terms':<10}{source.terms}; {source.home}")
+    verdict = "complete"
+    if is_subset(dataset):
+        verdict = "a subset: usable, but its numbers do not compare with published ones"
+    lines += [f"  {'use':<10}DATASET={dataset.name} DATA_DIR={root}"]
+    return "\n".join([*lines, f"  {'verdict':<10}{verdict}"])
+
+
+def unlisted(dataset: Dataset) -> list[str]:
+    """Images beside listed ones that the table leaves out, relative to the root."""
+    listed = set(dataset.table.path) | set(dataset.table["mask"])
+    tops = sorted({path.partition("/")[0] for path in dataset.table.path})
+    found = (path for top in tops for path in (dataset.root / top).rglob("*"))
+    images = (p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.name[:2] != "._")
+    return sorted({str(p.relative_to(dataset.root)) for p in images} - listed)
+
+
+def decode_all(dataset: Dataset) -> int:
+    """How many images and masks there are, having read each one; DataError if some can't be."""
+    masks = [name for name in dataset.table["mask"] if name]
+    jobs: list[tuple[Callable, str]] = [(open_image, name) for name in dataset.table.path]
+    jobs += [(open_mask, name) for name in masks]
+
+    def readable(job: tuple[Callable, str]) -> bool:
+        try:
+            job[0](dataset.root / job[1])
+        except DataError:
+            return False
+        return True
+
+    with ThreadPoolExecutor() as pool:
+        fine = list(progress(pool.map(readable, jobs), "reading images", total=len(jobs)))
+    bad = [name for (_, name), good in zip(jobs, fine, strict=True) if not good]
+    if bad:
+        raise DataError(f"{len(bad)} files below {dataset.root} are unreadable: {first_ten(bad)}")
+    return len(jobs)

@@ -1,0 +1,1 @@
+"""The embedded data set: beetles, drawn by the kit."""

@@ -1,0 +1,61 @@
+"""Views: an image becomes a tensor, whole, mirrored, or as one of many random crops.
+
+View 0 is the whole image, view 1 its mirror image, every further view a random crop.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transform
+
+from fdhmfe.data.dataset import Dataset
+
+PLAIN_VIEWS = (0, 1)  # what codes are made from: their mean does not tell left from right
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, per RGB channel
+
+
+def view_image(image: Image.Image, view: int, seed: int, size: int) -> Tensor:
+    """One view of an image as a normalised tensor (3, size, size).
+
+    Views 0 and 1: the whole image, its aspect lost, view 1 mirrored. A centre crop would cut off
+    parts: it cost three points of accuracy on birds. Views from 2 on: a crop of 35-100 % of the
+    area and 3/4-4/3 aspect, mirrored half the time, brightness and contrast within 20 %, drawn
+    from (view, seed) alone.
+    """
+    if view < 2:
+        image = transform.resize(image, [size, size])
+        mirrored = view == 1
+    else:
+        rng = np.random.default_rng([view, seed])
+        image = random_crop(image, rng, size)
+        image = transform.adjust_brightness(image, rng.uniform(0.8, 1.2))
+        image = transform.adjust_contrast(image, rng.uniform(0.8, 1.2))
+        mirrored = rng.random() < 0.5
+    tensor = transform.to_dtype(transform.pil_to_tensor(image), torch.float32, scale=True)
+    tensor = transform.normalize(tensor, list(MEAN), list(STD))
+    return tensor.flip(-1) if mirrored else tensor
+
+
+def random_crop(image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+    """A random resized crop to size x size; falls back to what fits inside the image."""
+    area = image.width * image.height * rng.uniform(0.35, 1.0)
+    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    width = min(image.width, round(np.sqrt(area * aspect)))
+    height = min(image.height, round(np.sqrt(area / aspect)))
+    left = int(rng.integers(0, image.width - width + 1))
+    top = int(rng.integers(0, image.height - height + 1))
+    return transform.resized_crop(image, top, left, height, width, [size, size])
+
+
+def load_views(dataset: Dataset, rows: np.ndarray, view: int, size: int) -> Tensor:
+    """Decode one view of the given table rows: (B, 3, size, size)."""
+
+    def one(row: int) -> Tensor:
+        seed = int(dataset.table.sha256.iat[row][:8], 16)  # follows the content, not the position
+        return view_image(dataset.image(row), view, seed, size)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return torch.stack(list(pool.map(one, rows)))

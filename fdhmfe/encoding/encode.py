@@ -1,0 +1,197 @@
+"""Images to hash codes, as many as there are: python -m fdhmfe.encoding --help
+
+The list of images is cut into shards; each is encoded and written whole, or not at all. A killed
+command goes on with the first shard that is missing. Several processes, on one machine or on many
+that share the folder, take shards in turn. Files that cannot be read are listed in unreadable.csv.
+What OUT holds is described in fdhmfe/encoding/job.py.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fdhmfe.codes import Identity, blocks, pack
+from fdhmfe.data.dataset import open_image
+from fdhmfe.encoding.job import Job, plan, read_shards
+from fdhmfe.encoding.network import Encoder, open_encoder
+from fdhmfe.features.cache import read_ahead
+from fdhmfe.runs.results import write_csv, write_npz
+from fdhmfe.support.files import file_hash, write_json
+from fdhmfe.support.progress import watched
+
+BATCH = 32
+DECODERS = 4  # threads that decode images
+
+
+class Loaded(NamedTuple):
+    """A batch of the list: what could be read, and why the rest could not."""
+
+    images: Tensor | None  # (B, 3, S, S); None if there are none
+    ids: list[int]
+    hashes: list[bytes]  # SHA-256 of each file
+    failures: dict[int, str]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parse(arguments)
+    places = {k: v for k in ("data_dir", "weights") if (v := getattr(options, k))}
+    try:
+        encoder = open_encoder(options.run, **places)
+        job = plan(options.images, options.out, encoder, options.shard_size)
+    except (ValueError, OSError) as error:
+        print(f"encode: {error}", file=sys.stderr)
+        return 2
+    others = options.processes - 1
+    torch.set_num_threads(max(1, torch.get_num_threads() // options.processes))
+    with ProcessPoolExecutor(max(1, others), mp_context=get_context("spawn")) as pool:
+        helpers = [pool.submit(help_out, options.run, places, job, others) for _ in range(others)]
+        work(encoder, job, partial(next, gauge(job)))
+        for helper in helpers:
+            helper.result()
+    return finish(job, encoder)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line's options; exits with a message where they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fdhmfe.encoding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run", type=Path, help="folder of a finished run, results/.../runs/<run_id>"
+    )
+    parser.add_argument("images", type=Path, help="a folder, searched through, or a file of paths")
+    parser.add_argument("out", type=Path, help="folder for the codes; name it again to go on")
+    parser.add_argument("--processes", type=int, default=1, help="that share the work here")
+    parser.add_argument("--shard-size", type=int, default=2048, help="images per shard")
+    parser.add_argument("--data-dir", help="of the run's data set, if it has moved")
+    parser.add_argument("--weights", help="of the run's backbone, if they have moved")
+    options = parser.parse_args(arguments)
+    for name in ("processes", "shard_size"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    return options
+
+
+def help_out(run: Path, places: dict[str, str], job: Job, others: int) -> None:
+    """What a further process does: the same, with a network of its own, in silence."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // (others + 1)))
+    work(open_encoder(run, **places), job, lambda: None)
+
+
+def work(encoder: Encoder, job: Job, show: Callable[[], None]) -> None:
+    """Encode every shard that is neither finished nor in the hands of another process."""
+    show()
+    for shard in job.shards:
+        path = job.file(shard)
+        if path.exists():
+            continue
+        try:
+            with FileLock(path.with_suffix(".lock"), blocking=False):
+                if path.exists():
+                    continue
+                for left in path.parent.glob(f".{path.name}.*.partial"):
+                    left.unlink()  # by a process that was killed: we hold its lock
+                write_npz(path, encode_shard(encoder, job, shard))
+        except Timeout:
+            continue
+        show()
+
+
+def gauge(job: Job) -> Iterator[None]:
+    """Each step shows how far the job is: images done by all, images per second, time left."""
+    before, started = job.done(), time.perf_counter()
+    bar = tqdm(total=len(job.names), initial=before, unit=" images") if watched() else None
+    while True:
+        done, seconds = job.done(), time.perf_counter() - started
+        rate = (done - before) / max(seconds, 1e-9)
+        if bar is not None:
+            bar.update(done - bar.n)
+        elif done == before:
+            print(f"{done} of {len(job.names)} images are done", flush=True)
+        else:
+            left = (len(job.names) - done) / rate
+            counts = f"{done}/{len(job.names)} images, {rate:.0f} images/s"
+            print(f"{counts}, {int(left // 60)} min {int(left % 60)} s left", flush=True)
+        yield
+
+
+def encode_shard(encoder: Encoder, job: Job, shard: slice) -> dict[str, np.ndarray]:
+    """The arrays of one shard: packed codes (n, W), their ids (n,), what failed and why."""
+    positions = np.arange(shard.start, shard.stop)
+    batches = [positions[rows] for rows in blocks(len(positions), BATCH)]
+    words, ids, hashes, failures = [], [], [], {}
+    for loaded in read_ahead(lambda batch: load(encoder, job, batch), batches):
+        if loaded.images is not None:
+            words.append(pack(encoder.codes(loaded.images), encoder.bits))
+        ids += loaded.ids
+        hashes += loaded.hashes
+        failures |= loaded.failures
+    width = -(-encoder.bits // 64)
+    return {
+        "ids": np.array(ids, np.int64),
+        "words": np.concatenate([np.zeros((0, width), np.uint64), *words]),
+        "sha256": np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        "failed": np.array(list(failures), np.int64),
+        "reasons": np.array(list(failures.values()), str),
+    }
+
+
+def load(encoder: Encoder, job: Job, batch: np.ndarray) -> Loaded:
+    """Decode a batch of the list (B,), leaving out what cannot be read."""
+
+    def one(position: int) -> tuple[Tensor, bytes] | str:
+        path = job.root / job.names[position]
+        try:
+            return encoder.read(open_image(path)), bytes.fromhex(file_hash(path))
+        except Exception as error:  # decoders raise all kinds; one bad file must not stop a million
+            return " ".join(str(error).split())
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        results = dict(zip(batch.tolist(), pool.map(one, batch.tolist()), strict=True))
+    good = {i: result for i, result in results.items() if not isinstance(result, str)}
+    images = torch.stack([image for image, _ in good.values()]) if good else None
+    failures = {i: result for i, result in results.items() if isinstance(result, str)}
+    return Loaded(images, list(good), [digest for _, digest in good.values()], failures)
+
+
+def finish(job: Job, encoder: Encoder) -> int:
+    """Once all shards are there: list what failed, and name the codes by what they are of."""
+    missing = [shard for shard in job.shards if not job.file(shard).exists()]
+    if missing:
+        print(f"{len(missing)} shards are in the hands of other processes; the last one finishes")
+        return 0
+    digest, failed, encoded = hashlib.sha256(), [], 0
+    for arrays in read_shards(job.out):
+        digest.update(arrays["sha256"].tobytes())
+        encoded += len(arrays["ids"])
+        failed += zip(arrays["failed"], arrays["reasons"], strict=True)
+    table = pd.DataFrame(
+        [(job.names[position], reason) for position, reason in failed], columns=["path", "reason"]
+    )
+    write_csv(job.out / "unreadable.csv", table)
+    identity = Identity(encoder.bits, encoder.model_id, digest.hexdigest()[:16])
+    facts = {"encoded": encoded, "unreadable": len(failed)}
+    write_json(job.out / "encoded.json", {"identity": identity._asdict(), **facts})
+    print(f"{encoded} images encoded, {len(failed)} unreadable (unreadable.csv): {job.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

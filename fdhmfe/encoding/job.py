@@ -1,0 +1,117 @@
+"""A list of images on its way to hash codes: what is to be done, and what is there already.
+
+A folder OUT holds one job, in shards that are whole or absent (fdhmfe.encoding makes them):
+
+    OUT/job.json, images.txt   what is encoded; a position in images.txt is an image's id
+    OUT/shards/00000.npz ...   codes packed to 64-bit words, ids, SHA-256 of each image
+    OUT/encoded.json           written last: code length, model and data hash, counts
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from fdhmfe.codes import Identity, blocks, unpack
+from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
+from fdhmfe.encoding.network import Encoder
+from fdhmfe.support.files import content_hash, read_json, write_json
+
+
+class Job(NamedTuple):
+    """One list of images on its way to one folder."""
+
+    out: Path
+    root: Path  # names are relative to it
+    names: list[str]
+    shard_size: int
+
+    @property
+    def shards(self) -> list[slice]:
+        return list(blocks(len(self.names), self.shard_size))
+
+    def file(self, shard: slice) -> Path:
+        return self.out / "shards" / f"{shard.start // self.shard_size:05d}.npz"
+
+    def done(self) -> int:
+        """Images in finished shards, whoever finished them."""
+        return sum(s.stop - s.start for s in self.shards if self.file(s).exists())
+
+
+def plan(images: Path, out: Path, encoder: Encoder, shard_size: int) -> Job:
+    """List the images and note what is to be done, or check that the same was begun in `out`.
+
+    Raises ValueError where there are no images, or `out` holds codes of other images, of another
+    model, or in other shards.
+    """
+    root, names = list_images(images)
+    wanted = {
+        **{"bits": encoder.bits, "model": encoder.model_id, "shard_size": shard_size},
+        **{"images": len(names), "names": content_hash(names)},
+    }
+    path = out / "job.json"
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / "job.lock"):
+        if path.exists():
+            begun = read_json(path)
+            other = [f"{k} {begun[k]}, now {v}" for k, v in wanted.items() if begun[k] != v]
+            if other:
+                raise ValueError(f"{out} was begun with {'; '.join(other)}: choose another folder")
+        else:
+            (out / "shards").mkdir(exist_ok=True)
+            (out / "images.txt").write_text(
+                "".join(f"{name}\n" for name in names), encoding="utf-8", errors="surrogateescape"
+            )
+            write_json(path, wanted)
+    return Job(out, root, names, shard_size)
+
+
+def list_images(images: Path) -> tuple[Path, list[str]]:
+    """(root, names): every image below a folder by name, or the paths in a text file as they are.
+
+    Paths in a file are relative to the file's folder.
+    """
+    if images.is_file():
+        text = images.read_text(encoding="utf-8", errors="surrogateescape")
+        root, names = images.parent, [line for line in text.splitlines() if line.strip()]
+    else:
+        root = images
+        found = (Path(folder, file) for folder, _, files in os.walk(root) for file in files)
+        kept = (path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+        names = sorted(str(path.relative_to(root)) for path in kept)
+    if not names:
+        raise ValueError(f"{images} names no images; give a folder of them, or a list of paths")
+    return root.resolve(), names
+
+
+def read_shards(out: Path) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of each finished shard, in order of the ids.
+
+    Raises ValueError naming a file that is damaged.
+    """
+    for path in sorted((out / "shards").glob("*.npz")):
+        try:
+            with np.load(path) as stored:
+                yield {name: stored[name] for name in stored.files}
+        except Exception as error:  # a damaged archive raises all kinds
+            raise ValueError(
+                f"{path} cannot be read ({error}): delete it and encode again"
+            ) from error
+
+
+def read_identity(out: Path) -> Identity:
+    """What the codes in a folder are of; FileNotFoundError while the job is not finished."""
+    path = out / "encoded.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{out} is not finished: run python -m fdhmfe.encoding again")
+    return Identity(**read_json(path)["identity"])
+
+
+def read_encoded(out: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(ids (n,), codes (n, K) int8) of each shard of a finished job: what an index adds."""
+    bits = read_identity(out).bits
+    for arrays in read_shards(out):
+        yield arrays["ids"], unpack(arrays["words"], bits)

@@ -1,0 +1,1 @@
+"""A run to click through: as a widget, and as one page."""

@@ -1,0 +1,132 @@
+"""A folder of anybody's pictures as an index: checked, encoded, stored, searched.
+
+The index is NumPy arrays in one file: enough for some hundred thousand pictures.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fdhmfe.codes import blocks
+from fdhmfe.data.dataset import DataError, first_ten, open_image
+from fdhmfe.data.readers.lists import image_files
+from fdhmfe.encoding.trained import TrainedRun, encode_images
+from fdhmfe.explorer.gallery import pack
+from fdhmfe.runs.results import write_npz
+from fdhmfe.support.files import file_hash
+from fdhmfe.support.progress import progress
+
+BATCH = 32
+ARRAYS = ("ids", "codes", "bits", "model_id")
+
+
+@dataclass(frozen=True)
+class Album:
+    """Packed codes of pictures and the model that made them."""
+
+    ids: np.ndarray  # (M,) "<class>/<image>", relative to the folder
+    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as gallery.pack makes them
+    bits: int
+    model_id: str
+
+    def search(self, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest of each query: positions and Hamming distances, both (Q, k).
+
+        codes (Q, ceil(K / 8)) packed. Equal distances come in the album's order.
+        """
+        differing = np.bitwise_count(codes[:, None] ^ self.codes[None])  # (Q, M, bytes)
+        distances = differing.sum(axis=2, dtype=np.int64)
+        nearest = distances.argsort(axis=1, kind="stable")[:, :k]
+        return nearest, np.take_along_axis(distances, nearest, axis=1)
+
+    def save(self, path: Path) -> None:
+        """Write the whole album to one .npz file, atomically."""
+        write_npz(path, {name: np.asarray(getattr(self, name)) for name in ARRAYS})
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What a folder of pictures holds. Paths are "<class>/<image>", relative to the folder."""
+
+    root: Path
+    pictures: tuple[str, ...]  # those that can be read, each content once
+    unreadable: tuple[str, ...]
+    copies: tuple[str, ...]  # of pictures that come earlier in the folder
+
+    def __str__(self) -> str:
+        classes = len({Path(name).parent for name in self.pictures})
+        lines = [f"{len(self.pictures)} pictures in {classes} classes"]
+        for what, names in (("unreadable", self.unreadable), ("copies", self.copies)):
+            if names:
+                lines.append(f"left out, {what}: {len(names)} ({first_ten(list(names))})")
+        return "\n".join(lines)
+
+
+def check_folder(root: Path) -> FolderReport:
+    """Decode every picture of <root>/<class>/<image>; DataError where there is none to read."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: name one that holds <class>/<image>")
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    if not folders:
+        raise DataError(f"{root} holds no class folders: put pictures in {root}/<class>/<image>")
+    paths = [path for folder in folders for path in image_files(folder)]
+    pictures, unreadable, copies, seen = [], [], [], set()
+    for path in progress(paths, "checking pictures"):
+        name, content = path.relative_to(root).as_posix(), file_hash(path)
+        try:
+            open_image(path)
+        except DataError:
+            unreadable.append(name)
+            continue
+        (copies if content in seen else pictures).append(name)
+        seen.add(content)
+    if not pictures:
+        raise DataError(f"none of the {len(paths)} pictures below {root} can be read")
+    return FolderReport(root, tuple(pictures), tuple(unreadable), tuple(copies))
+
+
+def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
+    """Encode the pictures of a checked folder with a run's network."""
+    names = report.pictures
+    parts = [names[rows] for rows in blocks(len(names), BATCH)]
+    codes = [
+        pack(encode_images(run, [open_image(report.root / name) for name in part])[0])
+        for part in progress(parts, "encoding")
+    ]
+    return Album(np.array(names), np.concatenate(codes), run.config.bits, model_id(run))
+
+
+def load_album(path: Path, run: TrainedRun) -> Album:
+    """Read an album; ValueError if the file is damaged or another model made it."""
+    try:
+        with np.load(path) as stored:
+            ids, codes, bits, made_by = (stored[name] for name in ARRAYS)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # what a damaged archive raises depends on where it is damaged
+        raise ValueError(f"{path} is no album or damaged ({error}): encode again") from error
+    if str(made_by) != model_id(run):
+        raise ValueError(
+            f"{path} was encoded by another model ({int(bits)} bits): its codes mean nothing to "
+            f"{run.folder.name}; encode the folder again, or open the run that made it"
+        )
+    return Album(ids, codes, int(bits), str(made_by))
+
+
+def model_id(run: TrainedRun) -> str:
+    """What codes depend on: the run's name and the content of its weights."""
+    return f"{run.folder.name} {file_hash(run.folder / 'model.safetensors')}"
+
+
+def write_sample(run: TrainedRun, folder: Path, *, classes: int = 6, pictures: int = 7) -> None:
+    """Fill a folder with some of the run's own queries, which it never trained on."""
+    data = run.inputs.dataset
+    rows = data.rows("test")
+    labels = data.labels(rows)
+    for label in np.unique(labels)[:classes]:  # neighbours in name, often look-alikes
+        target = folder / data.classes[label]
+        target.mkdir(parents=True)
+        for path in data.table.path.iloc[rows[labels == label][:pictures]]:
+            shutil.copyfile(data.root / path, target / Path(path).name)

@@ -1,0 +1,97 @@
+"""What an explorer shows of a finished run: codes, labels, kept regions and thumbnails.
+
+Letters: M images (the Q queries first, then the database), K bits, L stages, G squares per side of
+the map of kept regions.
+"""
+
+import base64
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fdhmfe.encoding.trained import TrainedRun, kept_regions
+from fdhmfe.runs import results
+from fdhmfe.support.progress import progress
+from fdhmfe.training.train import batches
+
+SIDE = 112  # pixels of a thumbnail's longer side
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of a run in an order of their own: the first `queries` are queries."""
+
+    title: str
+    classes: tuple[str, ...]  # (Y,)
+    names: tuple[str, ...]  # (M,) file names
+    labels: np.ndarray  # (M,)
+    queries: int
+    bits: int
+    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `pack` makes them
+    stages: int  # L, 0 where the network keeps no regions
+    kept: np.ndarray  # (M, G, G) uint8: bit l is set where stage l keeps the square
+    thumbnails: tuple[bytes, ...]  # (M,) WebP
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values, bytes in base64: what explorer.js reads."""
+        return {
+            "title": self.title,
+            "classes": list(self.classes),
+            "names": list(self.names),
+            "labels": self.labels.tolist(),
+            "queries": self.queries,
+            "bits": self.bits,
+            "codes": text(self.codes.tobytes()),
+            "stages": self.stages,
+            "side": self.kept.shape[1],
+            "kept": text(self.kept.tobytes()),
+            "thumbnails": [text(image) for image in self.thumbnails],
+        }
+
+
+def build_gallery(run: TrainedRun) -> Gallery:
+    """Collect the run's stored codes, and kept regions and thumbnails of the same images."""
+    stored, data = results.read_codes(run.folder), run.inputs.dataset
+    query, database = data.rows("test"), data.rows("database")
+    rows = np.concatenate([query, database])
+    kept = np.concatenate([kept_regions(run, part) for part in batches(rows)])
+    codes = np.concatenate([stored["query_codes"], stored["database_codes"]])
+    return Gallery(
+        title=run.protocol,
+        classes=tuple(map(readable, data.classes)),
+        names=tuple(Path(path).name for path in data.table.path.iloc[rows]),
+        labels=data.labels(rows),
+        queries=len(query),
+        bits=codes.shape[1],
+        codes=pack(codes),
+        stages=run.config.stages if kept.size else 0,
+        kept=kept,
+        thumbnails=tuple(thumbnail(data.image(row)) for row in progress(rows, "thumbnails")),
+    )
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    """Codes (M, K) in {-1, +1} as bits (M, ceil(K / 8)): +1 is 1, the first bit on top."""
+    return np.packbits(codes > 0, axis=1)
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """The image as WebP, its longer side at most SIDE pixels."""
+    small, buffer = image.copy(), io.BytesIO()
+    small.thumbnail((SIDE, SIDE))
+    small.save(buffer, "WEBP", quality=65)
+    return buffer.getvalue()
+
+
+def readable(name: str) -> str:
+    """A class name for people: 001.Black_footed_Albatross becomes Black footed Albatross."""
+    return re.sub(r"^\d+\.", "", name).replace("_", " ")
+
+
+def text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -1,0 +1,1 @@
+"""From images to stage maps: backbones, the embedded one, the cache."""

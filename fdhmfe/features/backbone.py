@@ -1,0 +1,187 @@
+"""Backbones: an image becomes stage maps, from shallow to deep.
+
+Any torchvision network by its name, any timm network as timm/NAME, or the small embedded one that
+the kit trains itself where there is neither network access nor a GPU.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.error import URLError
+
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from fdhmfe.support.places import suggest
+
+
+class StageBackbone(nn.Module):
+    """Images (B, 3, H, W) -> the deepest `len(stages)` maps as tokens (B, S_l, C_l).
+
+    Maps wider than `grid` are average-pooled to grid x grid first: shallow stages keep their
+    detail in the channels, and the token count stays modest.
+    """
+
+    def __init__(self, extractor: Callable[[Tensor], list[Tensor]], grid: int) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.grid = grid
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.tokens(x) for x in self.extractor(images)]
+
+    def tokens(self, x: Tensor) -> Tensor:
+        if x.shape[-1] > self.grid:
+            x = F.adaptive_avg_pool2d(x, self.grid)
+        return x.flatten(2).transpose(1, 2)
+
+
+def pretrained(
+    name: str, weights: Path | None, *, stages: int, grid: int, size: int
+) -> StageBackbone:
+    """A pretrained backbone that returns its `stages` deepest stage maps, in evaluation mode.
+
+    `weights` is a .safetensors or .pth file; None downloads the published ones. Raises ValueError
+    for an unknown name or a file that does not fit, ConnectionError when a download fails.
+    """
+    if name.startswith("timm/"):
+        extractor = timm_extractor(name.removeprefix("timm/"), weights, stages)
+    else:
+        extractor = stage_extractor(torchvision_network(name, weights), stages, size)
+    return StageBackbone(extractor, grid).eval().to(memory_format=torch.channels_last)
+
+
+def frozen(backbone: StageBackbone) -> StageBackbone:
+    """Fold batch norms into the convolutions before them: the same maps, about 1.7 times as fast.
+
+    timm's extractors stay as they are: not all of them can be traced.
+    """
+    if isinstance(backbone.extractor, Values):
+        backbone.extractor = Values(fuse(backbone.extractor.extractor, inplace=True))
+    return backbone.eval().to(memory_format=torch.channels_last)
+
+
+def torchvision_network(name: str, weights: Path | None) -> nn.Module:
+    """A torchvision classification network with its weights loaded strictly."""
+    names = list_models(module=torchvision.models)
+    if name not in names:
+        raise ValueError(f"backbone={name!r} is not known{suggest(name, names)}, or timm/NAME")
+    network = get_model(name, weights=None)
+    if weights is None:
+        state = download(name)
+    else:
+        state = read_weights(weights)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()[:200]
+        raise ValueError(f"{weights or 'downloaded file'} does not fit {name}: {reason}") from None
+    return network
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file; ValueError naming a missing or broken file."""
+    if not path.is_file():
+        raise ValueError(f"weights {path} is not a file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling a broken file may raise anything
+        raise ValueError(f"weights {path} cannot be read ({error}): download it again") from error
+
+
+def download(name: str) -> dict[str, Tensor]:
+    """Published torchvision weights, checked against the hash in their file name."""
+    try:
+        return get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError) as error:
+        raise ConnectionError(
+            f"cannot download the weights of {name} ({error}); give a file with weights=..., "
+            "or use profile quick, which needs no download"
+        ) from error
+
+
+def stage_extractor(network: nn.Module, stages: int, size: int) -> nn.Module:
+    """Cut a network so that it returns its deepest `stages` maps, shallow to deep."""
+    last = deepest_nodes(network, size)[-stages:]
+    if len(last) < stages:
+        raise ValueError(
+            f"this backbone has {len(last)} square stage maps, {stages} were asked for; "
+            "set stages lower or choose a convolutional network"
+        )
+    nodes = {node: str(level) for level, node in enumerate(last)}
+    return Values(create_feature_extractor(network, nodes))
+
+
+class Values(nn.Module):
+    """A feature extractor whose dictionary becomes a list, shallow to deep."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.extractor(images).values())
+
+
+def deepest_nodes(network: nn.Module, size: int) -> list[str]:
+    """For each map size, the module whose output has the most channels; of equals, the last.
+
+    In networks of inverted bottlenecks this finds the expanded maps, which tell fine-grained
+    classes apart better than the narrow ones between the blocks; in a ResNet, its stages.
+    """
+    found: dict[int, tuple[int, str]] = {}  # side -> channels, node
+
+    def record(node: str) -> Callable:
+        def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                _, channels, height, width = output.shape
+                if height == width > 1:
+                    widest, _ = found.get(height, (0, ""))
+                    if channels >= widest:
+                        found[height] = channels, node
+
+        return hook
+
+    handles = [m.register_forward_hook(record(node)) for node, m in network.named_modules() if node]
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, 3, size, size))
+    for handle in handles:
+        handle.remove()
+    return [found[side][1] for side in sorted(found, reverse=True)]
+
+
+def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
+    """The last `stages` feature maps of a timm network (weights from the hub when None)."""
+    overlay = {"file": str(weights)} if weights else None
+    try:
+        if weights:  # timm leaves what a file lacks at random values: load it strictly first
+            timm.create_model(name).load_state_dict(read_weights(weights))
+        network = timm.create_model(
+            name, pretrained=True, features_only=True, pretrained_cfg_overlay=overlay
+        )
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        nearest = get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean 'timm/{nearest[0]}'?" if [name] != nearest != [] else ""
+        raise ValueError(
+            f"backbone 'timm/{name}', {weights or 'download'}: {reason}{hint}"
+        ) from error
+    depth = len(network.feature_info)
+    if depth < stages:
+        raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
+    return timm.create_model(
+        name,
+        features_only=True,
+        out_indices=tuple(range(depth - stages, depth)),
+        pretrained=True,
+        pretrained_cfg_overlay=overlay,
+    )

@@ -1,0 +1,111 @@
+"""Stage features computed once per (images, backbone, size, view) and memory-mapped afterwards.
+
+A frozen backbone makes training on cached views hundreds of times cheaper than running it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdhmfe.data.dataset import Dataset
+from fdhmfe.data.views import load_views
+from fdhmfe.features.backbone import StageBackbone
+from fdhmfe.support.distributed import device
+from fdhmfe.support.files import build_once, content_hash, read_json, reserve, write_json
+from fdhmfe.support.progress import progress
+
+BATCH = 32
+SAVE_EVERY = 16  # batches between two points to resume from: flushing is slow
+
+
+@dataclass(frozen=True)
+class StageCache:
+    """Cached tokens of one view. `rows` are the table rows stored, in increasing order."""
+
+    rows: np.ndarray  # (M,)
+    stages: list[np.ndarray]  # L arrays (M, S_l, C_l) float16, memory-mapped
+
+    def read(self, rows: np.ndarray, deepest: int) -> list[Tensor]:
+        """Tokens of the given table rows, `deepest` L stages: float32 tensors (B, S_l, C_l)."""
+        index = np.searchsorted(self.rows, rows)
+        return [torch.from_numpy(stage[index]).float() for stage in self.stages[-deepest:]]
+
+
+def read_ahead(
+    load: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]
+) -> Iterator[Tensor]:
+    """Yield load(batch) for each batch, loading the next one while the caller works."""
+    remaining = iter(batches)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = [pool.submit(load, batch) for batch in islice(remaining, 2)]
+        while waiting:
+            yield waiting.pop(0).result()
+            waiting += [pool.submit(load, batch) for batch in islice(remaining, 1)]
+
+
+def cached_view(
+    folder: Path,
+    dataset: Dataset,
+    rows: np.ndarray,
+    view: int,
+    backbone: StageBackbone,
+    size: int,
+) -> StageCache:
+    """Open the cache folder of one view, computing it first if needed (resumes when killed)."""
+    done = build_once(
+        folder,
+        lambda partial: compute(partial, dataset, rows, view, backbone, size),
+        resume=True,
+    )
+    stored = np.load(done / "rows.npy")
+    if not np.array_equal(stored, rows):  # the same images, split in another way
+        other = folder.with_name(f"{folder.name}-{content_hash(rows.tolist())}")
+        return cached_view(other, dataset, rows, view, backbone, size)
+    files = sorted(done.glob("stage-*.npy"))
+    return StageCache(stored, [np.load(f, mmap_mode="r") for f in files])
+
+
+def compute(
+    folder: Path,
+    dataset: Dataset,
+    rows: np.ndarray,
+    view: int,
+    backbone: StageBackbone,
+    size: int,
+) -> None:
+    """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
+    place = device()
+    # The caller's stays where it is; a copy of a traced network forgets that it only evaluates.
+    network = deepcopy(backbone).eval().to(place)
+    with torch.inference_mode():
+        shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
+    counter = folder / "progress.json"
+    start = read_json(counter)["done"] if counter.exists() else 0
+    np.save(folder / "rows.npy", rows)
+    files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
+    if not start:
+        for file, shape in zip(files, shapes, strict=True):
+            shape = (len(rows), *shape)
+            np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+            reserve(file)
+    stages = [np.load(file, mmap_mode="r+") for file in files]
+    firsts = range(start, len(rows), BATCH)
+    batches = (rows[first : first + BATCH] for first in firsts)
+    loaded = read_ahead(lambda batch: load_views(dataset, batch, view, size), batches)
+    for first in progress(firsts, f"stage features, view {view}"):
+        images = next(loaded)
+        with torch.inference_mode():
+            tokens = network(images.to(place).contiguous(memory_format=torch.channels_last))
+        for stage, values in zip(stages, tokens, strict=True):
+            stage[first : first + BATCH] = values.half().cpu().numpy()
+        if (first - start) // BATCH % SAVE_EVERY == SAVE_EVERY - 1:
+            for stage in stages:
+                stage.flush()
+            write_json(counter, {"done": first + BATCH})

@@ -1,0 +1,91 @@
+"""Which weights the embedded backbone has: those that come with the kit, or its own.
+
+The weights for profile quick's beetles come with the kit, for they take minutes to train;
+python -m fdhmfe.features.weights makes them anew.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from fdhmfe.config.settings import Config, load
+from fdhmfe.data import views
+from fdhmfe.data.dataset import Dataset
+from fdhmfe.data.door import open_dataset
+from fdhmfe.data.readers.own import toy_source
+from fdhmfe.features import embedded
+from fdhmfe.features.backbone import StageBackbone, stage_extractor
+from fdhmfe.features.embedded import EmbeddedNet, train_embedded
+from fdhmfe.support.files import atomic, build_once, content_hash, file_hash
+from fdhmfe.support.identity import code_identity
+from fdhmfe.support.places import REPOSITORY
+
+NAME = "model.safetensors"  # of weights trained on first use
+SHIPPED = Path(__file__).with_name("embedded.safetensors")
+
+
+def embedded_weights(dataset: Dataset, config: Config) -> Path:
+    """The weight file for this data set, trained on first use (minutes on two cores).
+
+    The kit's own, where it was trained as `config` asks.
+    """
+    if shipped_recipe() == recipe(config):
+        return SHIPPED
+    key = content_hash(dataset.hash, config.image_size, config.embedded_epochs, source())
+    folder = REPOSITORY / "data" / "cache" / f"embedded-{key}"
+    return build_once(folder, lambda part: train(part / NAME, dataset, config)) / NAME
+
+
+def train(file: Path, dataset: Dataset, config: Config) -> None:
+    """Train the weights that `config` asks for, into `file`."""
+    sizes = dict(size=config.image_size, epochs=config.embedded_epochs)
+    train_embedded(file, dataset, **sizes, recipe=recipe(config))
+
+
+def recipe(config: Config) -> str:
+    """Changes with all that the weights for the beetles are made from, but the machine."""
+    names = ("dataset", "toy_classes", "toy_train", "protocol", "image_size", "embedded_epochs")
+    return content_hash([getattr(config, name) for name in names], toy_source(), source())
+
+
+def shipped_recipe() -> str | None:
+    """The recipe of the weights that come with the kit; None while there are none."""
+    if not SHIPPED.exists():
+        return None
+    with safe_open(SHIPPED, framework="pt") as file:
+        return file.metadata()["recipe"]
+
+
+def source() -> str:
+    """Changes with the code that trains the weights: the network, its loop, and the crops."""
+    return code_identity(Path(module.__file__) for module in (embedded, views))
+
+
+def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
+    """The frozen embedded network as a StageBackbone."""
+    state = load_file(weights)
+    network = EmbeddedNet(outputs=len(state["classifier.bias"]))
+    network.load_state_dict(state)
+    extractor = stage_extractor(network, config.cached_stages, config.image_size)
+    backbone = StageBackbone(extractor, config.grid).eval()
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the weights that come with the kit."""
+    description = f"Train the beetles' backbone of profile quick anew, into {SHIPPED.name}."
+    parser = argparse.ArgumentParser(
+        prog="python -m fdhmfe.features.weights", description=description
+    )
+    parser.parse_args(arguments)
+    config = load("quick")
+    with atomic(SHIPPED) as partial_file:
+        train(partial_file, open_dataset(config), config)
+    print(f"wrote {SHIPPED.name}, SHA-256 {file_hash(SHIPPED)}")
+
+
+if __name__ == "__main__":
+    main()

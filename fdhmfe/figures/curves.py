@@ -1,0 +1,224 @@
+"""Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fdhmfe.figures.frames import unframe
+from fdhmfe.metrics import evaluate, hamming_distance
+
+WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
+BLUE = "#0072B2"
+# One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
+# only solid, thick line. The colours are Okabe and Ito's.
+METHOD_NAMES = {
+    "fdh-mfe": "FDH-MFE",
+    "lsh": "LSH",
+    "itq": "ITQ",
+    "dpsh": "DPSH",
+    "hashnet": "HashNet",
+    "adsh": "ADSH",
+    "csq": "CSQ",
+    "dpn": "DPN",
+    "orthohash": "OrthoHash",
+    "exchnet": "ExchNet",
+    "a2-net": "A²-Net",
+    "semicon": "SEMICON",
+    "class-id": "class id (reference)",
+    "unquantised": "unquantised (reference)",
+}
+METHOD_COLOURS = {
+    "fdh-mfe": BLUE,
+    **dict.fromkeys(("lsh", "itq"), "#7F7F7F"),
+    **dict.fromkeys(("dpsh", "hashnet", "adsh"), "#009E73"),  # bluish green
+    **dict.fromkeys(("csq", "dpn", "orthohash"), "#E69F00"),  # orange
+    **dict.fromkeys(("exchnet", "a2-net", "semicon"), "#CC79A7"),  # reddish purple
+    **dict.fromkeys(("class-id", "unquantised"), "#000000"),
+}
+METHOD_MARKERS = dict(zip(METHOD_NAMES, "oPX^v<Ddsp*h1+", strict=True))
+METHOD_LINES = {
+    "fdh-mfe": "-",
+    **dict.fromkeys(("lsh", "dpsh", "csq", "exchnet", "class-id"), ":"),
+    **dict.fromkeys(("itq", "hashnet", "dpn", "a2-net"), "-."),
+    **dict.fromkeys(("adsh", "orthohash", "semicon", "unquantised"), "--"),
+}
+CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
+
+
+def style(method: str) -> dict[str, object]:
+    """Line keywords by which a method is known in every chart."""
+    own = method == "fdh-mfe"
+    return {
+        "label": METHOD_NAMES[method],
+        "color": METHOD_COLOURS[method],
+        "marker": METHOD_MARKERS[method],
+        "linestyle": METHOD_LINES[method],
+        "linewidth": 2.5 if own else 1.2,
+        "markersize": 5,
+        "zorder": 3 if own else 2,
+    }
+
+
+def wrapped(title: str, width: int) -> str:
+    """A title in lines of at most `width` characters, so that it does not meet the legend."""
+    return "\n".join(textwrap.fill(line, width) for line in title.splitlines())
+
+
+def legend(figure: Figure, axis: Axes, *, below: bool = False) -> None:
+    """What the marks of an axis mean: beside it, or below, where there are many."""
+    handles, labels = axis.get_legend_handles_labels()
+    place = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "outside right upper"}
+    figure.legend(handles, labels, **place, frameon=False, fontsize=8)
+    unframe(figure)
+
+
+def proxy_distances(
+    similarity: np.ndarray, proxies: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """Mean Hamming distance of two classes' proxies against how alike the classes are.
+
+    similarity (Y, Y), symmetric; proxies: two names, each with its (Y, K). A point is a tenth of
+    all pairs; there are fewer points where there are fewer pairs than ten.
+    """
+    pairs = np.triu_indices(len(similarity), 1)
+    order = similarity[pairs].argsort()
+    groups = np.array_split(order, min(10, len(order)))
+    alike = [similarity[pairs][group].mean() for group in groups]
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    axis = figure.subplots()
+    looks = (("o-", BLUE), ("s--", "#E69F00"))
+    for (name, words), (line, colour) in zip(proxies.items(), looks, strict=True):
+        apart = hamming_distance(words, words)[pairs]
+        axis.plot(alike, [apart[group].mean() for group in groups], line, color=colour, label=name)
+    axis.set(xlabel="likeness of two classes (cosine)", ylabel="distance of proxies (bits)")
+    axis.set_title(wrapped(title, 85), fontsize=8)
+    axis.legend(frameon=False, fontsize=8)
+    unframe(figure)
+    return figure
+
+
+def loss_curves(history: pd.DataFrame) -> Figure:
+    """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
+    parts = [column for column in history.columns if column != "epoch"]
+    columns = 3
+    rows = -(-len(parts) // columns)
+    figure = Figure(figsize=(WIDTH, 1.5 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for axis, part in zip(axes, parts, strict=False):
+        axis.plot(history.epoch, history[part], color=BLUE, marker="o", markersize=3)
+        axis.set_title(part, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.set_ylim(0, 1.1 * history[part].max() or 1)
+    for axis in axes[len(parts) :]:
+        axis.axis("off")
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("mean over the epoch", fontsize=9)
+    return figure
+
+
+def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
+    """mAP@all against code length, one line per method; bars span the seeds.
+
+    cells: one row per method and code length, as tables.map_cells makes them. Where most of them
+    crowd above 95 %, that part has a panel of its own.
+    """
+    crowded = (cells["mean"] > 0.95).mean() > 0.5
+    limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]
+    figure = Figure(figsize=(WIDTH, 6 if crowded else 4.6), layout="constrained")
+    axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False).ravel()
+    for axis, limit in zip(axes, limits, strict=True):
+        for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
+            rows = 100 * cells[cells.method == method].set_index("bits")[["mean", "min", "max"]]
+            rows = rows.sort_index()
+            spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
+            bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
+            axis.errorbar(rows.index, rows["mean"], **bars, **style(method))
+        axis.set(ylabel="mAP@all (%)", ylim=limit)
+    axes[-1].set_xlabel("code length (bits)")
+    axes[-1].set_xticks(sorted(cells.bits.unique()))
+    axes[0].set_title(wrapped(title, 85), fontsize=8)
+    legend(figure, axes[0], below=True)
+    return figure
+
+
+def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
+    """mAP@all (0..1) of the first bits of one run's codes, against how many are used."""
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(lengths, 100 * np.asarray(values), color=BLUE, marker="o", markersize=4)
+    axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)")
+    axis.set_ylim(bottom=0)
+    axis.set_title(wrapped(title, 60), fontsize=8)
+    unframe(figure)
+    return figure
+
+
+def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
+    """P@k against k, and precision against recall by Hamming radius, one line per method.
+
+    codes: method -> (query codes, database codes, query labels, database labels).
+    """
+    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    for method, arrays in codes.items():
+        cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
+        scores = evaluate(*arrays, cuts=cutoffs)
+        hits = [scores.hits["expected", k].mean() / k for k in cutoffs]
+        upper.plot(cutoffs, 100 * np.array(hits), **style(method))
+        _, precision, recall = scores.curve
+        found = recall > 0
+        lower.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
+    upper.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
+    upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
+    lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
+    figure.suptitle(wrapped(title, 85), fontsize=8)
+    legend(figure, upper, below=True)
+    return figure
+
+
+def ablation(table: pd.DataFrame, title: str) -> Figure:
+    """What each variant costs against the reference, in points of mAP; whiskers: the seed spread.
+
+    table: rows of tables.ablation_table.
+    """
+    ordered = table.sort_values("cost")
+    figure = Figure(figsize=(WIDTH, 0.32 * len(ordered) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(ordered))
+    spread = 100 * ordered.spread
+    axis.barh(places, 100 * ordered.cost, xerr=spread, color=BLUE, ecolor="#555555", capsize=2)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(places, ordered.variant)
+    axis.set_xlabel("mAP@all lost (points)")
+    figure.suptitle(wrapped(title, 85), fontsize=8)
+    unframe(figure)
+    return figure
+
+
+def sensitivity(table: pd.DataFrame, title: str) -> Figure:
+    """mAP@all against the value of one setting at a time, a panel each; bars span the seeds.
+
+    table: columns setting, value, mean, min, max (mAP in 0..1). All panels share their scale.
+    """
+    names = list(table.setting.unique())
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(WIDTH, 1.7 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        points = table[table.setting == name].sort_values("value")
+        places = np.arange(len(points))
+        spread = 100 * np.array([points["mean"] - points["min"], points["max"] - points["mean"]])
+        axis.errorbar(places, 100 * points["mean"], yerr=spread, color=BLUE, marker="o", capsize=3)
+        axis.set_xticks(places, [f"{value:g}" for value in points.value])
+        axis.set_xlabel(name)
+    for axis in axes[len(names) :]:
+        axis.axis("off")
+    figure.supylabel("mAP@all (%)", fontsize=10)
+    figure.suptitle(wrapped(title, 85), fontsize=8)
+    unframe(figure)
+    return figure

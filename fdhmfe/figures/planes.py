@@ -1,0 +1,145 @@
+"""Losses in the plane: two bits are two coordinates, so a code is the quadrant a point lies in."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from fdhmfe.figures.curves import WIDTH
+from fdhmfe.figures.frames import panel_grid, unframe
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
+MARKS = "os^D"
+BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
+
+
+def descend(
+    loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rate: float
+) -> np.ndarray:
+    """Gradient descent on the points themselves, no network: start (M, 2) -> (steps + 1, M, 2)."""
+    points, path = start.clone().requires_grad_(), [start.numpy()]
+    for _ in range(steps):
+        (slope,) = torch.autograd.grad(loss(points), points)
+        points = (points - rate * slope).detach().requires_grad_()
+        path.append(points.detach().numpy())
+    return np.stack(path)
+
+
+def snapshots(path: np.ndarray, *steps: int) -> dict[str, np.ndarray]:
+    """Beginnings of a path, by number of steps: what `trails` draws side by side."""
+    return {f"{step} steps" if step else "start": path[: step + 1] for step in steps}
+
+
+def trails(
+    paths: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    proxies: np.ndarray | None = None,
+    axes_names: tuple[str, str] = BITS,
+    names: Sequence[str] = ("class 0", "class 1", "class 2", "class 3"),
+) -> Figure:
+    """Small multiples: where points (M, 2) of each class went; paths: title -> (T, M, 2).
+
+    A mark is the last place, the line behind it the way there. labels (M,) are places in `names`.
+    proxies (Y, 2): stars.
+    """
+    figure, panels = square_panels(paths, axes_names)
+    reach = 1.15 * max(np.abs(path).max() for path in paths.values())
+    reach = max(reach, 1.3)
+    for axis, path in zip(panels, paths.values(), strict=True):
+        for label in np.unique(labels):
+            chosen = path[:, labels == label]  # (T, m, 2)
+            axis.plot(*chosen.transpose(2, 0, 1), color=COLOURS[label], lw=0.7, alpha=0.6)
+            look = {"color": COLOURS[label], "marker": MARKS[label], "edgecolor": "white"}
+            axis.scatter(*chosen[-1].T, s=34, lw=0.5, zorder=3, label=names[label], **look)
+            if proxies is not None:
+                star = {"color": COLOURS[label], "marker": "*", "edgecolor": "black"}
+                axis.scatter(*proxies[label], s=190, lw=0.8, zorder=4, **star)
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    handles, shown = panels[0].get_legend_handles_labels()
+    figure.legend(handles, shown, loc="outside right", frameon=False, fontsize=12)
+    return figure
+
+
+def field(
+    losses: Mapping[str, Callable[[Tensor], Tensor]],
+    *,
+    proxies: np.ndarray | None = None,
+    reach: float = 2.0,
+) -> Figure:
+    """The loss of one point wherever it lies, with arrows downhill, one panel per title.
+
+    losses: title -> function of points (M, 2) that returns one loss per point (M,). Panels share
+    one colour scale, finer where the loss is small.
+    """
+    figure, panels = square_panels(losses, BITS)
+    ticks = torch.linspace(-reach, reach, 60)  # an even number: no point at the origin itself
+    grid = torch.cartesian_prod(ticks, ticks)
+    shades = [loss(grid).reshape(60, 60).T for loss in losses.values()]
+    top = max(shade.max().item() for shade in shades)
+    scale = {"levels": top * np.linspace(0, 1, 13) ** 2, "norm": PowerNorm(0.5, 0, top)}
+    for axis, loss, shade in zip(panels, losses.values(), shades, strict=True):
+        drawn = axis.contourf(ticks, ticks, shade, cmap="cividis", **scale)
+        arrows(axis, loss, reach)
+        if proxies is not None:
+            own = {"color": "white", "edgecolor": "black", "marker": "*"}
+            axis.scatter(*proxies[:1].T, s=190, zorder=4, **own)
+            axis.scatter(*proxies[1:].T, s=60, zorder=4, color="white", marker="x")
+    bar = figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g")
+    bar.set_label("loss", fontsize=12)
+    bar.ax.tick_params(labelsize=12)
+    return figure
+
+
+def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
+    """Downhill, on a coarse grid; length follows the slope, up to a bound."""
+    ticks = torch.linspace(-0.9 * reach, 0.9 * reach, 10)
+    points = torch.cartesian_prod(ticks, ticks).requires_grad_()
+    (slope,) = torch.autograd.grad(loss(points).sum(), points)
+    length = slope.norm(dim=1, keepdim=True)
+    shown = -slope / length.clamp(min=1e-9) * length.clamp(max=length.quantile(0.7).item())
+    axis.quiver(*points.detach().T.numpy(), *shown.T.numpy(), color="white", width=0.006)
+
+
+def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple[Figure, list]:
+    """One square panel per title with the zero lines, which are where a bit changes its sign."""
+    rows, columns = panel_grid(len(titles))
+    figure = Figure(figsize=(2.2 * columns + 1.0, 2.15 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.ravel())
+    for axis, title in zip(panels, titles, strict=True):
+        axis.axhline(0, color="#999999", lw=0.8)
+        axis.axvline(0, color="#999999", lw=0.8)
+        axis.set_aspect("equal")
+        axis.set_title(title, fontsize=13)
+        axis.tick_params(labelsize=12)
+    figure.supxlabel(names[0], fontsize=12)
+    figure.supylabel(names[1], fontsize=12)
+    unframe(figure)
+    return figure, panels
+
+
+def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
+    """Minimum distance of class proxies against code length: coin flips with their range, max-min.
+
+    table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axis = figure.subplots()
+    low, high = table["coin flips, low"], table["coin flips, high"]
+    axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
+    axis.plot(table.bits, table["coin flips"], "s--", color=COLOURS[1], label="coin flips, median")
+    axis.fill_between(table.bits, low, high, color=COLOURS[1], alpha=0.2, label="their range")
+    axis.set(xlabel="code length (bits)", ylabel="closest pair (bits)", ylim=(0, None))
+    axis.set_xticks(table.bits)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_title(title, fontsize=9)
+    axis.legend(frameon=False, fontsize=8)
+    unframe(figure)
+    return figure

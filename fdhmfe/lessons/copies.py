@@ -1,0 +1,89 @@
+"""Executed copies of the notebooks: where they lie, what they were made from, which are done."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+
+from fdhmfe.lessons.notebooks import declared_parameters
+from fdhmfe.support.files import atomic, content_hash, file_hash
+from fdhmfe.support.places import resolve
+
+PACKAGE = Path(__file__).parents[1]
+
+
+class Job(NamedTuple):
+    """What all notebooks of one command share."""
+
+    given: dict[str, Any]  # the parameters of the command line
+    folder: Path  # of the notebooks
+    output_dir: Path  # results/<profile>
+    state: str  # of the package, the data and the weights when the command started: `state_of`
+
+
+def state_of(given: dict[str, Any]) -> str:
+    """Changes with the package, and with the data and weights given."""
+    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".csv", ".js"))
+    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
+    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return content_hash([file_hash(path) for path in package], stats)
+
+
+def name_of(notebook: Path, job: Job) -> str:
+    """06_train, or solutions/06_train."""
+    return notebook.relative_to(job.folder).with_suffix("").as_posix()
+
+
+def executed_copy(notebook: Path, job: Job) -> Path:
+    return job.output_dir / "notebooks" / notebook.relative_to(job.folder)
+
+
+def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
+    declared = declared_parameters(notebook)
+    return {name: value for name, value in job.given.items() if name in declared}
+
+
+def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
+    """The first notebook that is not done, and those after it, which may read what it writes."""
+    for position, notebook in enumerate(notebooks):
+        if not is_done(notebook, job):
+            return notebooks[position:]
+    return []
+
+
+def is_done(notebook: Path, job: Job) -> bool:
+    """Whether the executed copy is whole, of today's inputs, and what it wrote is still there."""
+    try:
+        copy = nbformat.read(executed_copy(notebook, job), as_version=4)
+    except (OSError, ValueError):  # absent, or cut short
+        return False
+    known = copy.metadata.get("fdhmfe", {})
+    if known.get("made_from") != origin(notebook, job):
+        return False
+    return all((job.output_dir / name).exists() for name in known["wrote"])
+
+
+def origin(notebook: Path, job: Job) -> str:
+    """Changes with the notebook, its parameters, and what all notebooks rest on."""
+    return content_hash(file_hash(notebook), parameters_of(notebook, job), job.state)
+
+
+def written_since(moment: float, output_dir: Path) -> list[str]:
+    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder.
+
+    What a notebook beside it wrote is among them: should that go missing, this one runs again, too.
+    """
+    patterns = ("tables/[!.]*", "figures/[!.]*", "runs/*/metrics.csv")
+    files = [path for pattern in patterns for path in output_dir.glob(pattern)]
+    return sorted(
+        path.relative_to(output_dir).as_posix() for path in files if path.stat().st_mtime >= moment
+    )
+
+
+def record(output: Path, made_from: str, wrote: list[str]) -> None:
+    """Note in an executed notebook what it was made from and what it wrote."""
+    copy = nbformat.read(output, as_version=4)
+    copy.metadata["fdhmfe"] = {"made_from": made_from, "wrote": wrote}
+    with atomic(output) as partial:
+        partial.write_text(nbformat.writes(copy), encoding="utf-8")

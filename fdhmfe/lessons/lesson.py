@@ -1,0 +1,99 @@
+"""The frame every notebook shares: parameters in, checks along the way, figures out."""
+
+import ast
+import gc
+import importlib.metadata
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from IPython import get_ipython
+from matplotlib.figure import Figure
+from matplotlib_inline.config import InlineBackend
+
+from fdhmfe import config
+from fdhmfe.config.settings import Config
+from fdhmfe.figures import frames
+from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters
+from fdhmfe.support.places import REPOSITORY
+
+FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook at work. `config` is what its parameters, `given`, resolve to."""
+
+    name: str
+    config: Config
+    given: Mapping[str, Any]
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def protocol(self) -> str:
+        """One line to print beside a figure: data, bits, seed, profile."""
+        c, shown = self.config, [self.config.dataset]
+        shown += [f"{c.bits} bits"] if "bits" in self.given else []
+        shown += [f"seed {c.seed}"] if "seed" in self.given else []
+        return ", ".join([*shown, f"profile {c.profile}"])
+
+    def configure(self, **changes: Any) -> Config:
+        """The notebook's settings with some changed: another method, variant, length or seed."""
+        return config.load(**{**self.given, **changes})
+
+    def check(self, claim: str, holds: bool, otherwise: str) -> None:
+        """Print a tick when the claim holds; raise AssertionError saying what to do if not."""
+        if not holds:
+            raise AssertionError(f"expected: {claim}. {otherwise}")
+        print(f"✓ {claim}")
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Save a figure as PNG and SVG below results/<profile>/figures."""
+        folder = self.config.output_dir / "figures"
+        paths = frames.save(figure, folder / f"{self.name}-{name}")
+        print("saved", ", ".join(str(relative(path)) for path in paths))
+
+    def stamp(self) -> None:
+        """The last line of a notebook: how long it took, and for which settings."""
+        print(f"{self.name} done in {time.perf_counter() - self.started:.0f} s ({self.protocol})")
+
+
+def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
+    """Check a notebook's parameters and print what it runs with.
+
+    `namespace` is the notebook's globals(). Raises ValueError for a parameter that the notebook
+    does not declare (papermill itself only warns) or a value of the wrong type, before any work.
+    """
+    declared = declared_parameters(NOTEBOOKS / f"{name}.ipynb")
+    for given in injected_names(namespace):
+        if given not in declared:
+            hint = config.suggest(given, declared)
+            raise ValueError(f"{name} has no parameter {given!r}{hint}")
+    # An empty string leaves the choice to the profile.
+    chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
+    folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
+    for key, value in folders.items():
+        config.check_type(key, value, str)
+    lesson = Lesson(name, config.load(**chosen), chosen)
+    gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
+    if get_ipython():  # figures in the notebook as sharp as those saved
+        InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
+    versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
+    device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    print(lesson.protocol, versions, device, sep=" | ")
+    return lesson
+
+
+def injected_names(namespace: Mapping[str, Any]) -> list[str]:
+    """Names assigned in the cells papermill injected, read from the kernel's input history."""
+    injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
+    statements = [line for cell in injected for line in ast.parse(cell).body]
+    return [line.targets[0].id for line in statements if isinstance(line, ast.Assign)]
+
+
+def relative(path: Path) -> Path:
+    """A path as a reader would type it from the repository root."""
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path

@@ -1,0 +1,192 @@
+"""Run the ordered notebooks headless: python -m fdhmfe.lessons.reproduce --help.
+
+Two run at a time, one where backbones are fine-tuned; what both need, the first makes and the other
+waits for. Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with
+its traceback, and the notebooks after it still run. Started again, the command skips the notebooks
+before the first that is missing, failed or out of date.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import chdir, contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+import papermill
+import psutil
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config as KernelConfig
+
+from fdhmfe import config
+from fdhmfe.lessons.copies import (
+    Job,
+    executed_copy,
+    name_of,
+    origin,
+    out_of_date,
+    parameters_of,
+    record,
+    state_of,
+    written_since,
+)
+from fdhmfe.lessons.notebooks import NOTEBOOKS, chosen, ordered_notebooks
+from fdhmfe.support.files import writing
+from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.progress import left
+
+CHOICES = ("profile", "dataset", "data_dir", "weights", "backbone", "results_dir")
+GATHERS = "09"  # the number of the notebook that reads all runs of those before it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the notebooks the command line asks for; returns the exit code."""
+    options = parse(arguments)
+    given = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
+    try:
+        settings = config.load(**given)
+        notebooks = chosen(ordered_notebooks(NOTEBOOKS), options.only)
+        if options.solutions:
+            notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), options.only)
+    except ValueError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        return 2
+    # Spinning OpenMP threads slow each other down where kernels share few cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    job = Job(given, NOTEBOOKS, settings.output_dir, state_of(given))
+    todo = notebooks
+    if not (options.only or options.again):
+        todo = out_of_date(notebooks, job)
+        if len(todo) < len(notebooks):
+            print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
+    try:
+        with chdir(REPOSITORY):  # where kernels start
+            return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
+    except KeyboardInterrupt:
+        print("interrupted; finished notebooks and runs are kept", file=sys.stderr)
+        return 130
+
+
+def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
+    """Run notebooks, then say which failed and why; returns the exit code."""
+    failed: dict[Path, str] = {}
+    started, done = time.perf_counter(), 0
+    with ThreadPoolExecutor(at_once) as pool:
+        for step in steps(notebooks):
+            running = {pool.submit(execute, path, job): path for path in step}
+            with ended_with_this(pool, running):
+                for future in as_completed(running):
+                    done, path, error = done + 1, running[future], future.result()
+                    rest = left(time.perf_counter() - started, done, len(notebooks))
+                    say(f"[{done}/{len(notebooks)}{rest}] {name_of(path, job)} {error or 'done'}")
+                    if error:
+                        failed[path] = error
+    if failed:
+        print(f"{len(failed)} of {len(notebooks)} notebooks failed:", file=sys.stderr)
+        for path in sorted(failed):
+            print(f"  {name_of(path, job)}: {failed[path]}", file=sys.stderr)
+            print(f"  see {executed_copy(path, job)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def steps(notebooks: list[Path]) -> list[list[Path]]:
+    """The notebooks in order, as lists of those that may run beside one another.
+
+    They share data, features and runs, each of which is made once, by whoever needs it first. Only
+    tables over all runs need those before them to have ended, and those after them not to run yet.
+    """
+    return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
+
+
+@contextmanager
+def ended_with_this(pool: ThreadPoolExecutor, running: Collection[Future]) -> Iterator[None]:
+    """An interrupt within the block ends the kernels too, and what they have started."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while any(future.running() for future in running):  # one may be starting its kernel
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.2)
+        raise
+
+
+def say(text: str) -> None:
+    """Print a line in one piece, for other threads print, too."""
+    print(f"{text}\n", end="", flush=True)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line as options; unset ones are None."""
+    parser = argparse.ArgumentParser(prog="python -m fdhmfe.lessons.reproduce", description=__doc__)
+    parser.add_argument("--profile", default="quick", help="smoke, quick, laptop or paper")
+    parser.add_argument("--dataset", help=", ".join(config.DATASETS))
+    parser.add_argument("--data-dir", help="folder that holds the data set")
+    parser.add_argument("--weights", help="backbone weights, .safetensors or .pth")
+    parser.add_argument("--backbone", help="embedded, a torchvision name, or timm/NAME")
+    parser.add_argument("--results-dir", help="where results/<profile> goes")
+    parser.add_argument("--only", nargs="+", metavar="NN", help="numbers, such as 06 09")
+    parser.add_argument(
+        "--solutions", action="store_true", help="also the solutions of their exercises, afterwards"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="run notebooks that are done, too (as --only does)"
+    )
+    return parser.parse_args(arguments)
+
+
+def execute(notebook: Path, job: Job) -> str:
+    """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
+
+    The executed copy gets a record of what it was made from and which files it wrote.
+    """
+    output, name = executed_copy(notebook, job), name_of(notebook, job)
+    started = time.time()
+    try:
+        say(f"{name} ...")
+        made_from = origin(notebook, job)
+        with writing(output), TemporaryDirectory() as sockets:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            papermill.execute_notebook(
+                str(notebook),
+                str(output),
+                parameters=parameters_of(notebook, job),
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=Labelled(name, sys.stdout),
+                stderr_file=Labelled(name, sys.stderr),
+                iopub_timeout=300,  # a busy machine may be silent for longer than the default, 4 s
+                # Sockets in a folder of its own instead of TCP ports: no two kernels clash.
+                config=KernelConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+            )
+            record(output, made_from, written_since(started, job.output_dir))
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}"
+    except Exception as error:  # a kernel that died, a full disk: the next notebook may do better
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class Labelled:
+    """A stream that puts a name before each line, for two notebooks print at a time."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name, self.stream = name, stream
+
+    def write(self, text: str) -> None:
+        self.stream.write("".join(f"{self.name}: {line}\n" for line in text.splitlines()))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From settings to a run, its results, and tables of many."""

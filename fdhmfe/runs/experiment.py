@@ -1,0 +1,182 @@
+"""One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fdhmfe.config.settings import Config
+from fdhmfe.proxies import class_means
+from fdhmfe.runs import results
+from fdhmfe.runs.inputs import ImageSource, Inputs, prepare
+from fdhmfe.runs.methods import arrange_proxies, build_method
+from fdhmfe.runs.scoring import Encoded, metric_rows
+from fdhmfe.runs.statistics import coverages, share_on_object
+from fdhmfe.support import distributed
+from fdhmfe.support.files import locked
+from fdhmfe.training import train
+from fdhmfe.training.checkpoint import remove_checkpoints
+from fdhmfe.training.finetune import FineTuned, MeanPool
+from fdhmfe.training.train import Method, batches
+
+
+def run(config: Config) -> Path:
+    """Train, encode, score and store one run; returns its folder.
+
+    A finished run with the same settings, data, weights and code is returned as it is when
+    `config.reuse` is set. A run that was killed continues from its last checkpoint; a process that
+    finds another one at the same run waits for it. Raises StorageError where the results folder
+    cannot be written, FloatingPointError naming the images where the loss is not finite.
+    """
+    return run_on(config, prepare(config))
+
+
+def run_on(config: Config, inputs: Inputs) -> Path:
+    """The run of `config` on inputs that are open already.
+
+    On this process's GPU where there is one. Of several processes that torchrun started, the
+    first alone locks, decides what is done, and writes; `distributed.process_group` must be open.
+    """
+    folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
+    if not is_done(config, folder):  # asked before locking: finished runs may be read-only
+        lock = locked(config.output_dir / "locks" / f"{folder.name}.lock")
+        with nullcontext() if distributed.rank() else lock:
+            if not is_done(config, folder):
+                make(config, inputs, folder)
+                return folder
+    print(f"reused {folder.name}", flush=True)
+    return folder
+
+
+def is_done(config: Config, folder: Path) -> bool:
+    """Whether the run need not be made: it is finished and may be reused."""
+    return distributed.as_the_first(config.reuse and results.is_finished(folder))
+
+
+def make(config: Config, inputs: Inputs, folder: Path) -> None:
+    """Train, encode and score, and write the run folder."""
+    with distributed.first_goes_first():
+        for left in folder.glob(".*.partial"):  # by a process that was killed
+            left.unlink()
+    started = time.perf_counter()
+    model = build_model(config, inputs)
+    model.modules.to(distributed.device())
+    if config.compile and config.finetune:
+        model.network.backbone.compile()
+    checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
+    history, pace = train_model(model, config, inputs, checkpoint)
+    encoded = encode(model.network, inputs)
+    if distributed.rank():
+        return
+    facts = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "parameters": sum(p.numel() for p in model.network.parameters() if p.requires_grad),
+        "dataset_hash": inputs.dataset.hash,
+        "backbone_id": inputs.backbone_id,
+        "processes": distributed.world_size(),
+        **(pace._asdict() if pace else {}),
+        **kept_on_object(model.network, inputs),
+    }
+    solved = solved_codes(model, inputs)
+    if solved is not None:
+        results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
+    rows = metric_rows(encoded, config.method, solved)
+    results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
+    remove_checkpoints(checkpoint)
+
+
+def build_model(config: Config, inputs: Inputs) -> Method:
+    """The untrained method, with its backbone in front when that is fine-tuned."""
+    labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
+    method = build_method(config, inputs.channels, labels)
+    return method._replace(network=with_backbone(method.network, inputs))
+
+
+def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
+    """What reads the source's batches: the head, after the backbone if those are images."""
+    if isinstance(inputs.source, ImageSource):
+        backbone = distributed.global_batch_norms(inputs.backbone)
+        return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
+    return head
+
+
+def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
+    """Train on the train split; the history of a closed-form method is empty.
+
+    FDH-MFE's proxies are given out first, by the likeness of the classes before any training.
+    Raises FloatingPointError with the files of the batch whose loss is not finite.
+    """
+    rows = inputs.dataset.rows("train")
+    if method.criterion is None:
+        network = method.network
+        head = network.head if isinstance(network, FineTuned) else network
+        head.fit(torch.from_numpy(pooled_features(inputs, rows)))
+        return train.Fitted([], None)
+    labels = torch.from_numpy(inputs.dataset.labels(rows))
+    if config.method == "fdh-mfe" and config.arranged:
+        arrange_proxies(method, pooled_features(inputs, rows), labels)
+    try:
+        return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+    except train.LossError as error:
+        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        raise FloatingPointError(
+            f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
+        ) from error
+
+
+def encode(model: nn.Module, inputs: Inputs) -> Encoded:
+    """Relaxed codes of queries and database, and the centres that top-1 compares them with.
+
+    The centres are the network's proxies; where it has none, or none for the database's classes,
+    they are the mean relaxed codes of those classes in the database.
+    """
+    query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
+    u, u_database = (train.relaxed_codes(model, inputs.source, rows) for rows in (query, database))
+    query_labels, database_labels = map(inputs.dataset.labels, (query, database))
+    centres, proxies = class_means(u_database, database_labels), model.proxies
+    if proxies is not None and len(proxies) >= len(centres):
+        centres = proxies.cpu()
+    return Encoded(u, u_database, query_labels, database_labels, centres)
+
+
+def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
+    """The database's codes that the criterion solved from labels, if the database is its images."""
+    database, train_rows = map(inputs.dataset.rows, ("database", "train"))
+    if method.criterion is None or not np.array_equal(database, train_rows):
+        return None
+    codes = method.criterion.database_codes()
+    return None if codes is None else codes.cpu().numpy()
+
+
+@torch.inference_mode()
+def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
+    """Share of the kept tokens' area on the object, and of all tokens' area (chance).
+
+    Over the queries as they are, all stages; empty where there are no masks or no selection.
+    """
+    rows = inputs.dataset.rows("test")
+    if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
+        return {}
+    device = distributed.device_of(network.eval())
+    tokens = (whole for (whole,) in inputs.source.encoding_batches(batches(rows), views=[0]))
+    outputs = [network(train.on_device(batch, device)) for batch in tokens]
+    if not getattr(outputs[0], "kept_index", []):
+        return {}
+    masks = [inputs.dataset.mask(row) for row in rows]
+    stages = zip(outputs[0].token_logits, inputs.shifts, strict=True)
+    shares, chances = [], []
+    for level, (logits, shift) in enumerate(stages):
+        covered = coverages(masks, logits.shape[1], shift)
+        kept = torch.cat([output.kept_index[level] for output in outputs]).cpu().numpy()
+        shares.append(share_on_object(kept, covered))
+        chances.append(covered.mean())
+    return {"kept_on_object": float(np.mean(shares)), "object_share": float(np.mean(chances))}
+
+
+def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
+    network = with_backbone(MeanPool(), inputs).to(distributed.device())
+    return train.relaxed_codes(network, inputs.source, rows).numpy()

@@ -1,0 +1,191 @@
+"""What a run reads: a checked data set, its backbone, and where batches come from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fdhmfe.config.settings import Config
+from fdhmfe.data import dataset as datasets
+from fdhmfe.data import views
+from fdhmfe.data.dataset import DataError, Dataset
+from fdhmfe.data.door import open_dataset
+from fdhmfe.data.views import PLAIN_VIEWS, load_views
+from fdhmfe.features import backbone as backbones
+from fdhmfe.features.backbone import StageBackbone, frozen, pretrained
+from fdhmfe.features.cache import StageCache, cached_view
+from fdhmfe.features.receptive_field import stage_views
+from fdhmfe.features.weights import embedded_backbone, embedded_weights
+from fdhmfe.support import distributed
+from fdhmfe.support.files import content_hash, file_hash
+from fdhmfe.support.identity import code_identity
+from fdhmfe.support.places import REPOSITORY, resolve
+
+Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
+# The settings that `prepare` reads: configurations alike in these share data, weights and features
+READ = (
+    *("dataset", "data_dir", "toy_classes", "toy_train", "toy_test", "image_size"),
+    *("protocol", "validation_share", "unseen_share"),
+    *("backbone", "weights", "embedded_epochs", "finetune", "views", "grid", "cached_stages"),
+)
+
+
+@dataclass(frozen=True)
+class CachedSource:
+    """The deepest `stages` maps from the cache; training images come in views drawn at random."""
+
+    views: list[StageCache]
+    stages: int
+
+    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+        for rows, rng in plan:
+            yield self.training_batch(rows, rng)
+
+    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
+        drawn = rng.integers(len(self.views), size=len(rows))
+        parts = [view.read(rows[drawn == v], self.stages) for v, view in enumerate(self.views)]
+        back = drawn.argsort(kind="stable").argsort()  # from the order of views to that of rows
+        return [torch.cat(stage)[back] for stage in zip(*parts, strict=True)]
+
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
+        return next(self.encoding_batches([rows]))
+
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]:
+        for rows in parts:
+            yield [self.views[view].read(rows, self.stages) for view in views]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images decoded on demand, for fine-tuning; training images are random crops.
+
+    `workers` processes decode the batches to come, two each, while the network works on one; with
+    0, each batch is decoded when it is asked for. What is drawn at random is drawn with the order
+    of the batches, here: the number of workers, or which of them is faster, changes no pixel.
+    Where several processes share a run, a training batch holds this process's images only.
+    """
+
+    dataset: Dataset
+    size: int
+    workers: int = 0
+
+    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+        draws = ((distributed.share(rows), int(rng.integers(2, 2**31))) for rows, rng in plan)
+        for images in self.decoded(draws):
+            yield [images]
+
+    def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
+        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
+
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]:
+        images = self.decoded((rows, view) for rows in parts for view in views)
+        for _ in parts:
+            yield [[next(images)] for _ in views]
+
+    def decoded(self, draws: Iterable[tuple[np.ndarray, int]]) -> Iterator[Tensor]:
+        """The images (B, 3, size, size) of each (rows, view), in order, in memory a GPU can read.
+
+        Raises DataError naming a file that cannot be read.
+        """
+        loader = DataLoader(
+            Decoder(self.dataset, self.size),
+            sampler=draws,
+            batch_size=None,  # an element of the sampler is a batch
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else starting it would draw from the training's own
+        )
+        for images in loader:
+            if isinstance(images, DataError):
+                raise images
+            yield images
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A batch of one view of images, in a worker process; an error is returned as it is."""
+
+    dataset: Dataset
+    size: int
+
+    def __getitem__(self, draw: tuple[np.ndarray, int]) -> Tensor | DataError:
+        try:
+            return load_views(self.dataset, *draw, self.size)
+        except DataError as error:  # raised in a worker, it would come wrapped in a traceback
+            return error
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a run reads: the data, its backbone, and where batches come from."""
+
+    dataset: Dataset
+    backbone: StageBackbone
+    backbone_id: str  # content hash of the weights
+    source: CachedSource | ImageSource
+    channels: list[int]  # C_l of each stage
+    shifts: list[float]  # of each stage's tokens, in cells: see `stage_views`
+    precision: str = "32"  # of a backbone that is fine-tuned: 32 | bf16
+
+
+def prepare(config: Config) -> Inputs:
+    """Open the data set, build the backbone, and compute or open its stage features."""
+    dataset = open_dataset(config)
+    backbone, backbone_id = open_backbone(config, dataset)
+    if not config.finetune:
+        backbone = frozen(backbone)
+    stages = stage_views(backbone, config.image_size)[-config.stages :]
+    channels, shifts = [stage.channels for stage in stages], [stage.shift for stage in stages]
+    source = (
+        ImageSource(dataset, config.image_size, config.workers)
+        if config.finetune
+        else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
+    )
+    return Inputs(dataset, backbone, backbone_id, source, channels, shifts, config.precision)
+
+
+def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:
+    """The backbone a configuration names, and what identifies its weights."""
+    if config.backbone == "embedded":
+        weights = embedded_weights(dataset, config)
+        return embedded_backbone(weights, config), file_hash(weights)
+    weights = resolve(config.weights) if config.weights else None
+    backbone = pretrained(
+        config.backbone,
+        weights,
+        stages=config.cached_stages,
+        grid=config.grid,
+        size=config.image_size,
+    )
+    return backbone, f"{config.backbone}-{file_hash(weights) if weights else 'published'}"
+
+
+def open_views(
+    config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
+) -> list[StageCache]:
+    """The plain views of every image, and the other training views of the training images."""
+    source = code_identity(Path(module.__file__) for module in (datasets, views, backbones))
+    key = content_hash(
+        *(dataset.images_hash, backbone_id, source),
+        *(config.image_size, config.grid, config.cached_stages),
+    )
+    folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
+    return [
+        cached_view(
+            folder / f"view-{view}",
+            dataset,
+            np.arange(len(dataset.table)) if view in PLAIN_VIEWS else dataset.learnable,
+            view,
+            backbone,
+            config.image_size,
+        )
+        for view in range(config.views)
+    ]

@@ -1,0 +1,204 @@
+"""Run folders and tidy tables: every published number is a row some run wrote."""
+
+import io
+import platform
+import subprocess
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+from fdhmfe.config.settings import Config
+from fdhmfe.runs.scoring import CODE_ARRAYS
+from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
+from fdhmfe.support.identity import code_identity
+from fdhmfe.support.places import REPOSITORY
+
+COLUMNS = (
+    "run_id",
+    "profile",
+    "dataset",
+    "backbone",
+    "method",
+    "variant",
+    "bits",
+    "seed",
+    "protocol",
+    "database_codes",
+    "metric",
+    "k",
+    "ties",
+    "n_query",
+    "n_database",
+    "value",
+)
+# Settings that say where things are, whether to reuse them or who helps, not what is computed
+PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
+# What a run's codes and scores come from. The settings, images and weights are in its name; what
+# orders runs, shows them or stores them changes no number.
+PACKAGE = Path(__file__).parents[1]
+PASSED = (
+    *("network.py", "stages.py", "graph.py", "proxies.py", "losses.py", "metrics.py", "codes.py"),
+    *("baselines", "features", "training", "data/views.py", "support/distributed.py"),
+    *(f"runs/{name}.py" for name in ("methods", "inputs", "experiment", "scoring", "statistics")),
+)
+FINE_TUNING = ("precision", "compile")  # a frozen backbone does not follow them
+
+
+def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
+    """A readable name that changes with anything the codes depend on: settings, data, weights."""
+    aside = PLACES if config.finetune else PLACES + FINE_TUNING
+    settings = {k: v for k, v in asdict(config).items() if k not in aside}
+    key = content_hash(settings, dataset_hash, backbone_id)[:8]
+    names = (config.dataset, config.method, config.variant)
+    return "-".join([*names, f"{config.bits}bits", f"seed{config.seed}", key])
+
+
+def run_folder(config: Config, dataset_hash: str, backbone_id: str) -> Path:
+    """Where the run of these settings, data and weights is, or will be."""
+    return config.output_dir / "runs" / run_id(config, dataset_hash, backbone_id)
+
+
+def source_hash() -> str:
+    """Changes with the code that a run passes through, so that a stale run is never reused."""
+    return code_identity(PACKAGE / place for place in PASSED)
+
+
+def is_finished(folder: Path) -> bool:
+    """True if the run is whole (metrics.csv is written last) and made by today's code."""
+    if not (folder / "metrics.csv").exists():
+        return False
+    return read_json(folder / "env.json")["source_hash"] == source_hash()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, threads and commit: what the numbers were made with."""
+    packages = ("torch", "torchvision", "torch-geometric", "timm", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "commit": git("rev-parse", "HEAD"),
+        "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "source_hash": source_hash(),
+    }
+
+
+def git(*arguments: str) -> str:
+    """Output of a git command in the repository; empty outside of one."""
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def write_run(
+    folder: Path,
+    config: Config,
+    history: list[dict[str, float]],
+    codes: Mapping[str, np.ndarray],
+    model: torch.nn.Module,
+    rows: list[dict[str, Any]],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a whole run folder: every file is written before the first takes its place.
+
+    metrics.csv, which says that a run is finished, comes last and is absent meanwhile. rows: those
+    of scoring.metric_rows; they are completed with the run's settings.
+    """
+    names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
+    common = {name: getattr(config, name) for name in names} | {"run_id": folder.name}
+    table = pd.DataFrame([{**common, **row} for row in rows])
+    with ExitStack() as files:  # which take their places in reverse order
+
+        def write(name: str, content: bytes) -> None:
+            files.enter_context(atomic(folder / name)).write_bytes(content)
+
+        write("metrics.csv", csv_bytes(table[list(COLUMNS)]))
+        write("config.json", json_bytes(asdict(config)))
+        write("env.json", json_bytes({**environment(), **facts}))
+        write("history.csv", csv_bytes(pd.DataFrame(history or {"epoch": []})))
+        write("codes.npz", npz_bytes(codes))
+        state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
+        write("model.safetensors", save(state))
+        (folder / "metrics.csv").unlink(missing_ok=True)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    with atomic(path) as partial:
+        partial.write_bytes(csv_bytes(table))
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with atomic(path) as partial:
+        partial.write_bytes(npz_bytes(arrays))
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def read_codes(folder: Path) -> dict[str, np.ndarray]:
+    """The four arrays of a run's codes.npz."""
+    with np.load(folder / "codes.npz") as stored:
+        return {name: stored[name] for name in CODE_ARRAYS}
+
+
+def read_runs(output_dir: Path) -> pd.DataFrame:
+    """The metric rows of every finished run below `output_dir`/runs, one long table."""
+    files = sorted(output_dir.glob("runs/*/metrics.csv"))
+    if not files:
+        raise FileNotFoundError(f"no finished run below {output_dir}: run notebook 06_train first")
+    return pd.concat(
+        [pd.read_csv(file, keep_default_na=False) for file in files], ignore_index=True
+    )
+
+
+def write_map_table(output_dir: Path) -> pd.DataFrame:
+    """Collect all runs into tables/map.csv and return the table."""
+    table = read_runs(output_dir)
+    write_csv(output_dir / "tables" / "map.csv", table)
+    return table
+
+
+REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """The metric rows of one run; an empty field is an empty string, not NaN."""
+    return pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+
+
+def read_map(folder: Path) -> float:
+    """mAP@all of one run: ties in expectation, network codes on both sides."""
+    table = headline(read_metrics(folder))
+    return float(table.value[~table.method.isin(REFERENCES)].item())
+
+
+def read_facts(folder: Path) -> dict[str, float]:
+    """Seconds and trained parameters of a run; where there are masks, what was kept of them."""
+    stored = read_json(folder / "env.json")
+    names = ("seconds", "parameters", "kept_on_object", "object_share")
+    return {name: stored[name] for name in names if name in stored}
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the headline number."""
+    network = table.database_codes == "network"
+    return table[(table.metric == "mAP") & (table.ties == "expected") & network]

@@ -1,0 +1,138 @@
+"""From relaxed codes to the rows of metrics.csv, with two reference rows beside FDH-MFE.
+
+The references say what a class number alone scores (`class-id`), and what binarisation costs
+(`unquantised`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from fdhmfe.metrics import evaluate, mean_average_precision
+from fdhmfe.network import binarise
+
+CODE_ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
+
+
+class Encoded(NamedTuple):
+    """What a network makes of queries and database."""
+
+    query: Tensor  # (Q, K) relaxed codes
+    database: Tensor  # (N, K)
+    query_labels: np.ndarray  # (Q,)
+    database_labels: np.ndarray  # (N,)
+    centres: Tensor  # (Y, K) one per class: proxies, or class means of the database
+
+    @property
+    def codes(self) -> dict[str, np.ndarray]:
+        """The four arrays of codes.npz."""
+        codes = (binarise(self.query).numpy(), binarise(self.database).numpy())
+        arrays = (*codes, self.query_labels, self.database_labels)
+        return dict(zip(CODE_ARRAYS, arrays, strict=True))
+
+    @property
+    def top1(self) -> float:
+        """Share of the queries that are nearest to the centre of their own class."""
+        return float((nearest_proxy(self.query, self.centres) == self.query_labels).mean())
+
+
+def metric_rows(encoded: Encoded, method: str, solved: np.ndarray | None) -> list[dict[str, Any]]:
+    """All rows of one run: the network's codes, codes solved from labels, references.
+
+    solved (N, K): codes of the database that were solved from its labels; scored in rows of their
+    own, as database_codes `dcc`.
+    """
+    rows = [{"database_codes": "network", **row} for row in score(encoded.codes, encoded.top1)]
+    if solved is not None:
+        beside = score({**encoded.codes, "database_codes": solved}, top1=None)
+        rows += [{"database_codes": "dcc", **row} for row in beside]
+    if method == "fdh-mfe":
+        rows += [{"database_codes": "network", **row} for row in references(encoded)]
+    return rows
+
+
+def references(encoded: Encoded) -> list[dict[str, Any]]:
+    """mAP@all rows of `class-id` and `unquantised`, made from one network's relaxed codes."""
+    labels = encoded.query_labels, encoded.database_labels
+    ids = [class_id_codes(u, encoded.centres) for u in (encoded.query, encoded.database)]
+    values = {
+        "class-id": mean_average_precision(*ids, *labels),
+        "unquantised": unquantised_map(encoded.query, encoded.database, *labels),
+    }
+    common = {"metric": "mAP", "k": "all", "ties": "expected"}
+    sizes = {"n_query": len(labels[0]), "n_database": len(labels[1])}
+    return [{"method": name, **common, **sizes, "value": v} for name, v in values.items()]
+
+
+def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str, Any]]:
+    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`.
+
+    top1 is the network's, measured apart; None leaves its row out.
+    """
+    arrays = tuple(codes[name] for name in CODE_ARRAYS)
+    sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
+    found = evaluate(*arrays, cuts=(None, 1, 10), ties=("expected", "index"))
+    rows = [
+        {"metric": "mAP", "k": "all", "ties": t, "value": found.average_precision[t, None].mean()}
+        for t in ("expected", "index")
+    ]
+    rows += [
+        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": hits.mean() / k}
+        for k, hits in ((k, found.hits["expected", k]) for k in (1, 10))
+    ]
+    if top1 is not None:
+        rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
+    return [{**row, **sizes} for row in rows]
+
+
+def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
+    """Class of the most similar proxy (cosine): u (B, K), proxies (Y, K) -> (B,).
+
+    A proxy that is NaN is no candidate.
+    """
+    cosine = F.normalize(u) @ F.normalize(proxies).T
+    return cosine.nan_to_num(nan=-2.0).argmax(1).numpy()
+
+
+def class_id_codes(u: Tensor, proxies: Tensor) -> np.ndarray:
+    """The code of the predicted class in place of the image's own: (B, K) int8.
+
+    Scored like any code, it says what a classifier reaches that hands out class numbers
+    ("How should we evaluate supervised hashing?", arXiv 1609.06753).
+    """
+    return proxies.sign().to(torch.int8).numpy()[nearest_proxy(u, proxies)]
+
+
+def unquantised_map(
+    u: ArrayLike, database: ArrayLike, query_labels: np.ndarray, database_labels: np.ndarray
+) -> float:
+    """mAP@all of the ranking by cosine of relaxed codes or other floats, u (Q, K), database (N, K).
+
+    A query without a relevant item scores 0, as in fdhmfe.metrics. Raises ValueError on NaN or
+    infinity.
+    """
+    pair = (torch.as_tensor(x, dtype=torch.float32) for x in (u, database))
+    unit, other = map(F.normalize, pair)
+    cosine = (unit @ other.T).numpy()  # (Q, N)
+    if not np.isfinite(cosine).all():
+        raise ValueError("relaxed codes must be finite, for a NaN has no rank: training diverged")
+    relevant = query_labels[:, None] == database_labels
+    return float(np.mean([ranked_precision(r, c) for r, c in zip(relevant, cosine, strict=True)]))
+
+
+def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
+    """AP of one query: the mean precision down to each of its relevant items.
+
+    relevant (N,) bool, similarity (N,); 0 if nothing is relevant. Equally similar items count
+    together, as in scikit-learn: the database's order, often that of its classes, plays no part.
+    """
+    order = np.argsort(-similarity)
+    hits, distance = relevant[order], -similarity[order]
+    ranks = np.searchsorted(distance, distance, side="right")  # of the last item as similar
+    precision = hits.cumsum()[ranks - 1] / ranks
+    return float(precision[hits].mean()) if hits.any() else 0.0

@@ -1,0 +1,131 @@
+"""Many runs at once: independent, skipped when finished, and none lost when one fails.
+
+They run in worker processes of this machine, or of many that a Dask scheduler holds together and
+that share the folders of data and results.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+
+from fdhmfe.config.settings import Config
+from fdhmfe.runs import experiment
+from fdhmfe.runs.inputs import READ
+from fdhmfe.runs.results import run_folder
+from fdhmfe.support.progress import progress
+
+TRIES = 3  # rounds: a worker that dies ends one, and the next takes up what is missing
+Outcome = Path | str  # a run's folder, or its name and what went wrong
+
+
+def sweep(
+    configs: Sequence[Config], *, jobs: int | None = None, scheduler: str | None = None
+) -> list[Path]:
+    """Run every configuration and return the run folders, in the order given.
+
+    `jobs` processes of one thread each (None: one per core; fine-tuning runs use one process).
+    A line or bar counts the runs done; the epochs of fine-tuning runs are shown too.
+    `scheduler` is the address of a Dask scheduler whose workers take the runs instead; without it,
+    the environment's DASK_SCHEDULER_ADDRESS, if any. Finished runs are reused and killed ones
+    continue. The runs after a failed one still take place, as do those whose worker was killed;
+    then RuntimeError says which failed and why.
+    """
+    scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    jobs = jobs or (1 if any(c.finetune for c in configs) else os.cpu_count() or 1)
+    outcomes = finished(configs)
+    if outcomes:
+        print(f"reused {len(outcomes)} of {len(configs)} runs", flush=True)
+    broken = ""
+    for _ in range(TRIES):
+        missing = [number for number in range(len(configs)) if number not in outcomes]
+        if not missing:
+            break
+        tasks = (delayed(_attempt)(number, configs[number]) for number in missing)
+        with engine(jobs, scheduler) as parallel:
+            try:
+                runs = progress(parallel(tasks), "runs", total=len(missing), lines=10)
+                outcomes.update(runs)
+            except Exception as error:  # not of a run: those are outcomes
+                broken = f"{type(error).__name__}: {error}"
+                print(f"a worker broke down ({broken}); going on with what is missing", flush=True)
+    ended = [outcomes.get(i, f"{name_of(c)}: {broken}") for i, c in enumerate(configs)]
+    failed = [outcome for outcome in ended if isinstance(outcome, str)]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(configs)} runs failed:\n" + "\n".join(failed))
+    return ended
+
+
+def finished(configs: Sequence[Config]) -> dict[int, Outcome]:
+    """The folders of those runs that need not be made, by position in `configs`.
+
+    What the runs read is made on the way, once, with all cores.
+    """
+    known: dict[tuple, tuple[str, str]] = {}
+    found: dict[int, Outcome] = {}
+    for number, config in enumerate(configs):
+        settings = tuple(getattr(config, name) for name in READ)
+        if settings not in known:
+            inputs = experiment.prepare(config)
+            known[settings] = inputs.dataset.hash, inputs.backbone_id
+        folder = run_folder(config, *known[settings])
+        if experiment.is_done(config, folder):
+            found[number] = folder
+    return found
+
+
+@contextmanager
+def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
+    """What runs tasks in any order: processes of this machine, or the workers of a scheduler.
+
+    Raises ValueError for workers of several threads, which would share one random generator.
+    """
+    if not scheduler:
+        with parallel_config(backend="loky", n_jobs=jobs):
+            yield Parallel(return_as="generator_unordered", batch_size=1)
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a scheduler needs the extra dask: pip install -e '.[dask]'") from error
+    with Client(scheduler, set_as_default=False) as client:
+        wide = [worker for worker, threads in client.nthreads().items() if threads != 1]
+        if wide:
+            raise ValueError(f"{wide[0]} has several threads: start it with --nthreads 1")
+        with parallel_config(backend="dask", client=client):
+            yield Parallel(return_as="generator_unordered", batch_size=1)
+
+
+@contextmanager
+def unheard(config: Config) -> Iterator[None]:
+    """Swallow what a run says of its epochs: of many short runs, the count of those done is enough.
+
+    A run that fine-tunes a backbone takes hours, and is heard.
+    """
+    if config.finetune:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def name_of(config: Config) -> str:
+    what = f"{config.dataset} {config.method} {config.variant}"
+    return f"{what} {config.bits} bits, seed {config.seed}"
+
+
+def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings(), unheard(config):
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            return number, experiment.run(config)
+        except Exception as error:  # reported by the caller, beside the other failures
+            return number, f"{name_of(config)}: {type(error).__name__}: {error}"
+        finally:  # with one job this is the caller's own process
+            torch.set_num_threads(threads)

@@ -1,0 +1,126 @@
+"""Tables: pivots of what runs have written. No number comes from anywhere else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fdhmfe.runs.results import PLACES, REFERENCES, headline
+from fdhmfe.support.files import atomic, read_json
+from fdhmfe.support.places import REPOSITORY
+
+METHOD = "fdh-mfe"
+
+
+def run_list(folders: Sequence[Path]) -> pd.DataFrame:
+    """One row per run: its settings without places, and the environment that made it."""
+    rows = []
+    for folder in folders:
+        settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
+        kept = {name: value for name, value in settings.items() if name not in PLACES}
+        rows.append({"run_id": folder.name, **kept, **made})
+    return pd.DataFrame(rows)
+
+
+def map_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method and code length: mean, min and max of mAP@all over the seeds."""
+    cells = headline(table).groupby(["dataset", "method", "bits"], sort=False).value
+    return (
+        cells.agg(["mean", "min", "max", "count"]).rename(columns={"count": "seeds"}).reset_index()
+    )
+
+
+def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Methods by code length, in percent, best mean first: "83.1 ± 0.4" is half of max - min."""
+    text = (100 * cells["mean"]).map("{:.1f}".format)
+    half = (50 * (cells["max"] - cells["min"])).map(" ± {:.1f}".format)
+    shown = cells.assign(text=text + half.where(cells.seeds > 1, ""))
+    order = cells.groupby("method")["mean"].mean().sort_values(ascending=False).index
+    wide = shown.pivot(index="method", columns="bits", values="text").loc[order]
+    return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(columns=None)
+
+
+def gain_over_best(cells: pd.DataFrame) -> pd.DataFrame:
+    """FDH-MFE against the best baseline of each code length.
+
+    `spread` is the larger of both methods' max - min over the seeds; a gain beyond it is called
+    clear. With one seed nothing is.
+    """
+    rows = []
+    for bits, group in cells[~cells.method.isin(REFERENCES)].groupby("bits"):
+        own = group[group.method == METHOD].iloc[0]
+        best = group[group.method != METHOD].nlargest(1, "mean").iloc[0]
+        spread = max(own["max"] - own["min"], best["max"] - best["min"])
+        gain = own["mean"] - best["mean"]
+        row = {
+            "bits": bits,
+            METHOD: own["mean"],
+            "best baseline": best.method,
+            "its mAP": best["mean"],
+        }
+        rows.append(
+            row | {"gain": gain, "spread": spread, "clear": own.seeds > 1 and gain > spread}
+        )
+    return pd.DataFrame(rows)
+
+
+def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
+    """One row per variant, in the order given: mean mAP, spread over the seeds, cost, size, time.
+
+    per_run has the columns variant, seed, mAP, seconds, parameters; the first variant is the
+    reference. cost: mAP of the reference minus this one's. spread: the larger of both spreads.
+    """
+    groups = per_run.groupby("variant", sort=False)
+    table = groups.agg(
+        mAP=("mAP", "mean"),
+        seeds=("seed", "count"),
+        seconds=("seconds", "median"),
+        parameters=("parameters", "first"),
+    )
+    own = groups["mAP"].max() - groups["mAP"].min()
+    table.insert(1, "spread", own.clip(lower=own.iloc[0]))
+    table.insert(2, "cost", table["mAP"].iloc[0] - table["mAP"])
+    return table.reset_index()
+
+
+def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What an ablation says of each part; `table`: of `ablation_table`, with two seeds or more.
+
+    removed: mAP lost without the part; alone: mAP that it adds to `plain`, NaN where that was not
+    run (with it come the parts it needs). A difference counts beyond the spread of both its rows.
+    """
+    rows = table.set_index("variant")[["mAP", "spread", "cost"]]
+    verdicts = []
+    for part in (name.removeprefix("no-") for name in rows.index if name.startswith("no-")):
+        lost, spread = rows.loc[f"no-{part}", ["cost", "spread"]]
+        pair = rows.reindex(["plain", f"only-{part}"])
+        alone = pair["mAP"].iloc[1] - pair["mAP"].iloc[0]
+        if abs(lost) > spread:
+            verdict = "earns its place" if lost > 0 else "better without"
+        elif alone > pair.spread.max():
+            verdict = "others do its work"
+        else:
+            verdict = "no gain seen"
+        verdicts.append({"part": part, "removed": lost, "alone": alone, "verdict": verdict})
+    return pd.DataFrame(verdicts)
+
+
+def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
+    """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
+    wide = pivot_cells(cells).reset_index()
+    contents = {
+        "csv": cells.to_csv(index=False),
+        "md": f"{caption}\n\n{wide.to_markdown(index=False)}\n",
+        "tex": wide.style.hide(axis="index").to_latex(hrules=True, caption=caption),
+    }
+    paths = []
+    for kind, text in contents.items():
+        paths.append(stem.with_name(f"{stem.name}.{kind}"))
+        with atomic(paths[-1]) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return paths
+
+
+def read_published() -> pd.DataFrame:
+    """Numbers that others published or logged, with protocol, database-code rule and source."""
+    return pd.read_csv(REPOSITORY / "results" / "paper" / "published_map.csv")

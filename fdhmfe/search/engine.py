@@ -1,0 +1,191 @@
+"""The same index in Milvus: embedded in this process, or a server or cluster, by its URI alone.
+
+A path that ends in .db runs Milvus Lite on that file; http://host:19530 asks a server. Codes are
+binary vectors, distances Hamming, and the search is exact.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fdhmfe.codes import WORD, Identity, blocks
+from fdhmfe.search.index import CodeIndex, Hits, write_index
+from fdhmfe.support.files import content_hash
+
+BATCH = 10_000  # codes per message to the engine, well below its limit of 64 MB
+QUERIES = 100  # per message; their answers must fit one too
+TIMEOUT = 60.0  # seconds
+CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
+
+
+class MilvusIndex(CodeIndex):
+    """One collection per identity, `id` its primary key: adding a code twice changes nothing.
+
+    What `add` has returned for is stored. A load that was killed is repeated as it was: ids that
+    are there are skipped. Of tied items at the last place the engine chooses which to return.
+    """
+
+    kind: ClassVar[str] = "milvus"
+
+    def __init__(self, identity: Identity, uri: str) -> None:
+        """Connect, and create the collection where there is none.
+
+        Raises ImportError where pymilvus is not installed, ConnectionError if nothing answers.
+        """
+        super().__init__(identity)
+        self.uri = str(Path(uri).resolve()) if embedded(uri) else uri
+        self.collection = f"codes_{content_hash(identity)}"
+        self.client = connect(self.uri)
+        if not self._ask("has_collection"):
+            self._create()
+        self._ask("load_collection")
+
+    def __len__(self) -> int:
+        rows = self._ask("query", filter="", output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        for rows in blocks(len(ids), BATCH):
+            some = ids[rows].tolist()
+            held = {row["id"] for row in self._ask("get", ids=some, output_fields=["id"])}
+            codes = zip(some, words[rows], strict=True)
+            new = [{"id": i, "code": code.tobytes()} for i, code in codes if i not in held]
+            if new:
+                # Not insert: another process may be loading the same ids at this moment.
+                self._ask("upsert", data=new)
+
+    def _search(self, words: np.ndarray, k: int) -> Hits:
+        found = []
+        for rows in blocks(len(words), QUERIES):
+            data = [code.tobytes() for code in words[rows]]
+            settings = {"metric_type": "HAMMING"}
+            found += self._ask(
+                "search", data=data, limit=k, anns_field="code", search_params=settings
+            )
+        ids = np.array([[hit["id"] for hit in hits] for hits in found], np.int64)
+        distances = np.array([[hit["distance"] for hit in hits] for hits in found])
+        order = np.lexsort((ids, distances), axis=1)
+        ids, distances = (np.take_along_axis(each, order, axis=1) for each in (ids, distances))
+        return Hits(ids, distances.astype(np.int32))
+
+    def save(self, folder: Path) -> None:
+        """Have the engine write everything out, and note in the folder where it is."""
+        self._ask("flush")
+        write_index(folder, self, {}, uri=self.uri)
+
+    @classmethod
+    def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "MilvusIndex":
+        """Connect to the engine that the saved index names.
+
+        Raises ValueError if it now holds fewer codes than it did when the index was saved.
+        """
+        index = cls(identity, header["uri"])
+        if len(index) < header["count"]:
+            raise ValueError(
+                f"{index.uri} holds {len(index)} of the {header['count']} codes that {folder} was "
+                "saved with: add them again (those it holds are skipped)"
+            )
+        return index
+
+    def close(self) -> None:
+        """Release the connection; of an embedded engine the file, for other processes to open."""
+        self.client.close()
+        if embedded(self.uri):
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(self.uri)
+
+    def _create(self) -> None:
+        from pymilvus import DataType, MilvusClient
+
+        schema = MilvusClient.create_schema(description=str(self.identity._asdict()))
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        width = WORD * -(-self.identity.bits // WORD)
+        schema.add_field("code", DataType.BINARY_VECTOR, dim=width)
+        plan = MilvusClient.prepare_index_params()
+        plan.add_index("code", index_type="BIN_FLAT", metric_type="HAMMING")
+        # Strong: a search sees everything that was added before it, on a cluster too.
+        settings = {"index_params": plan, "consistency_level": "Strong"}
+        self._ask("create_collection", schema=schema, **settings)
+
+    def _ask(self, request: str, **arguments: Any) -> Any:
+        """One request to the engine, about this collection; ConnectionError if it fails."""
+        from grpc import RpcError
+        from pymilvus import MilvusException
+
+        try:
+            return getattr(self.client, request)(self.collection, timeout=TIMEOUT, **arguments)
+        except (MilvusException, RpcError) as error:  # of a late answer pymilvus passes grpc's on
+            raise ConnectionError(unreachable(self.uri, request, error)) from error
+
+
+def embedded(uri: str) -> bool:
+    """Whether a URI names a file of Milvus Lite."""
+    return uri.endswith(".db")
+
+
+def connect(uri: str) -> Any:
+    """A pymilvus client of the engine at `uri`."""
+    try:
+        from pymilvus import MilvusClient, MilvusException
+    except ImportError as error:
+        raise ImportError("the engine needs pymilvus: pip install 'fdhmfe[engine]'") from error
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it also raises
+    # Nothing shared with earlier connections: those know an engine that was away as dead.
+    own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
+    # An embedded engine starts with the first attempt; on a busy machine it takes a while.
+    for wait in (1, 2, 4, 8, 16, 0) if embedded(uri) else (0,):
+        try:
+            return MilvusClient(uri, timeout=TIMEOUT, **own)
+        except MilvusException as error:
+            if not wait or error.code != CONNECT_FAILED:
+                raise ConnectionError(unreachable(uri, "connect", error)) from error
+        time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def serve(file: Path) -> Iterator[str]:
+    """Serve a Milvus Lite file on a free port of this machine: yields the URI.
+
+    For trials and tests; what other machines ask is a Milvus server, installed as its makers say.
+    Raises ImportError without Milvus Lite, ConnectionError if it does not come up.
+    """
+    from milvus_lite.server import Server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    server = Server(str(file), address)
+    if not (server.init() and server.start()):
+        raise ConnectionError(f"{file} cannot be served: another process may have it open")
+    try:
+        wait_until_up(address)
+        yield f"http://{address}"
+    finally:
+        server.stop()
+
+
+def wait_until_up(address: str) -> None:
+    """Return once something listens there; ConnectionError after half a minute."""
+    host, port = address.split(":")
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise ConnectionError(f"nothing listens at {address}")
+
+
+def unreachable(uri: str, request: str, error: Exception) -> str:
+    reason = " ".join(str(getattr(error, "message", error)).split())[:200]
+    return (
+        f"the search engine at {uri} did not answer ({request}: {reason}). Start it or name "
+        "another; what was added before is kept"
+    )

@@ -1,0 +1,157 @@
+"""What every search index promises, and the folder that it is saved in.
+
+An index answers for one identity: a code length, a model, a set of images. Asked for another, or
+found incomplete, it refuses.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+
+from fdhmfe.codes import Identity, pack
+from fdhmfe.support.files import atomic, read_json, write_json
+
+HEADER = "index.json"
+
+
+class Hits(NamedTuple):
+    """Answers, nearest first, tied ones by id.
+
+    An approximate search may find fewer than k: its last ids are then -1, their distances K + 1.
+    """
+
+    ids: np.ndarray  # (Q, k) int64
+    distances: np.ndarray  # (Q, k) int32, in bits
+
+
+class CodeIndex(ABC):
+    """Codes (N, K) of -1/+1 under integer ids: add them, search them, save them."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of codes held."""
+
+    def add(self, ids: np.ndarray, codes: np.ndarray) -> None:
+        """Add codes (M, K) under ids (M,), ascending; ids that are there already are skipped.
+
+        Raises ValueError for ids that are not integers >= 0 in ascending order, for codes that are
+        not -1/+1 or of another length; nothing is added then.
+        """
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or len(ids) != len(codes) or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids must be {len(codes)} integers, not {ids.dtype} {ids.shape}")
+        if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):
+            raise ValueError("ids must ascend from 0 or more, each once: sort them and their codes")
+        self._add(ids.astype(np.int64), pack(codes, self.identity.bits))
+
+    def search(self, codes: np.ndarray, k: int) -> Hits:
+        """The min(k, N) nearest codes of each query (Q, K).
+
+        Raises ValueError for an empty index, k < 1, or codes of another length.
+        """
+        if k < 1 or not len(self):
+            raise ValueError(f"k is {k}, the index holds {len(self)} codes: both must be 1 or more")
+        return self._search(pack(codes, self.identity.bits), min(k, len(self)))
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the index to a folder. An index there stays whole until the new one is.
+
+        Raises ValueError if the folder holds an index of another identity.
+        """
+
+    @abstractmethod
+    def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        """Add packed codes (M, W) uint64."""
+
+    @abstractmethod
+    def _search(self, words: np.ndarray, k: int) -> Hits:
+        """Search packed codes (Q, W) uint64, 1 <= k <= N."""
+
+
+def write_index(
+    folder: Path,
+    index: CodeIndex,
+    parts: Mapping[str, Callable[[Path], None]],
+    **facts: Any,
+) -> None:
+    """Save `parts` (file name -> what writes it) under new names, then the header naming them.
+
+    Writing the header is the one step that makes the index valid; files it no longer names go.
+    """
+    folder = Path(folder)
+    before = own_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
+    token = uuid4().hex[:8]
+    files = {}
+    for name, write in parts.items():
+        stem, suffix = name.split(".")
+        path = folder / f"{stem}-{token}.{suffix}"
+        with atomic(path) as partial:
+            write(partial)
+        files[name] = {"file": path.name, "bytes": path.stat().st_size}
+    header = {"kind": index.kind, "identity": index.identity._asdict(), "count": len(index)}
+    write_json(folder / HEADER, {**header, "files": files, **facts})
+    for old in before.values():
+        (folder / old["file"]).unlink(missing_ok=True)
+
+
+def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
+    """The header of a saved index, checked.
+
+    Raises FileNotFoundError where there is none, ValueError if it is of another identity or a file
+    of it is missing or of another size.
+    """
+    header = own_header(folder, identity)
+    for part in header["files"].values():
+        file = folder / part["file"]
+        size = file.stat().st_size if file.is_file() else 0
+        if size != part["bytes"]:
+            raise damaged(file, f"has {size} of {part['bytes']} bytes")
+    return header
+
+
+def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
+    """The header of a saved index, whole or not; errors as above, but for the files."""
+    path = folder / HEADER
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no index ({HEADER} is missing)")
+    header = read_json(path)
+    stored = Identity(**header["identity"])
+    for name, have, want in zip(Identity._fields, stored, identity, strict=True):
+        if have != want:
+            raise ValueError(
+                f"the index in {folder} is of {name} {have}, not {want}: codes of the two must not "
+                "be compared; build an index for the other in a folder of its own"
+            )
+    return header
+
+
+def read_part(
+    folder: Path, header: Mapping[str, Any], name: str, read: Callable[[Path], Any]
+) -> Any:
+    """What `read` makes of a part of a saved index; ValueError if it is damaged."""
+    path = folder / header["files"][name]["file"]
+    try:
+        return read(path)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise damaged(path, f"cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def damaged(file: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{file} {what}: the index is damaged; build it again and save it to the same folder"
+    )
+
+
+def mapped(path: Path) -> np.ndarray:
+    """A stored array, read from disk as it is used."""
+    return np.load(path, mmap_mode="r")

@@ -1,0 +1,235 @@
+"""Training and encoding: the only place that calls backward."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from fdhmfe.config.settings import Config
+from fdhmfe.data.views import PLAIN_VIEWS
+from fdhmfe.losses import Batch, Criterion
+from fdhmfe.support import distributed
+from fdhmfe.support.progress import progress, watched
+from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
+
+
+class Method(NamedTuple):
+    """`network`: L stage token tensors (B, S_l, C_l) -> a tuple whose `u` is the relaxed code.
+
+    Without a criterion the network is fitted in closed form: `network.fit(features (M, C))`.
+    """
+
+    network: nn.Module
+    criterion: Criterion | None
+
+    @property
+    def modules(self) -> nn.ModuleDict:
+        """Both, under their names: what a checkpoint holds."""
+        return nn.ModuleDict(self._asdict())
+
+
+ENCODING_BATCH = 128
+
+
+class Source(Protocol):
+    """Where inputs come from: cached stage features, or images for fine-tuning."""
+
+    def training_batches(
+        self, plan: Iterator[tuple[np.ndarray, np.random.Generator]]
+    ) -> Iterator[list[Tensor]]: ...
+
+    def encoding_batches(
+        self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
+    ) -> Iterator[list[list[Tensor]]]: ...
+
+
+class Pace(NamedTuple):
+    """How fast the last epoch went, and what held it up."""
+
+    images_per_second: float  # of all processes together
+    waiting: float  # share of its time in which the network waited for data, 0..1
+
+
+class Fitted(NamedTuple):
+    """What training leaves beside the trained network."""
+
+    history: History  # a row per epoch
+    pace: Pace | None  # None where nothing was left to train
+
+
+class LossError(FloatingPointError):
+    """The loss of a batch is not finite; `rows` are the table rows of its images."""
+
+    def __init__(self, message: str, rows: np.ndarray) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+def fit(
+    method: Method,
+    source: Source,
+    rows: np.ndarray,
+    labels: Tensor,
+    config: Config,
+    checkpoint: Path,
+) -> Fitted:
+    """Train `method.network` in place, where it is, for a fixed number of epochs.
+
+    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
+    killed run continues from its last whole epoch. Everything random in an epoch follows from
+    (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
+    Raises LossError when the loss is not finite.
+    """
+    optimiser = make_optimiser(method.network, config)
+    with distributed.first_goes_first():
+        history = load_checkpoint(checkpoint, method.modules, optimiser)
+    done, pace = distributed.agreed(len(history)), None
+    labels = labels.to(distributed.device_of(method.network))
+    if history:
+        print(f"resuming after epoch {done} of {config.epochs}", flush=True)
+    with closing(source.training_batches(planned(rows, config, done))) as stream:
+        for epoch in progress(range(done, config.epochs), "epochs", lines=0):
+            means, pace = train_epoch(method, stream, rows, labels, config, epoch, optimiser)
+            history.append({"epoch": epoch + 1} | means)
+            if distributed.rank() == 0:
+                save_checkpoint(checkpoint, method.modules, optimiser, history)
+            if not watched():
+                print("  ".join(f"{k} {v:.4g}" for k, v in history[-1].items()), flush=True)
+    return Fitted(history, pace)
+
+
+def planned(
+    rows: np.ndarray, config: Config, done: int
+) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
+    """Every batch's rows after `done` epochs, and the generator for what else is random in it."""
+    for epoch in range(done, config.epochs):
+        places, rng = epoch_batches(len(rows), config, epoch)
+        for part in places:
+            yield rows[part], rng
+
+
+def epoch_batches(
+    count: int, config: Config, epoch: int
+) -> tuple[list[np.ndarray], np.random.Generator]:
+    """Places (B,) among the `count` images, for each batch of an epoch; the generator that drew."""
+    rng = np.random.default_rng([config.seed, epoch])
+    order = rng.permutation(count)
+    return [order[part] for part in batch_slices(count, config.batch_size)], rng
+
+
+def train_epoch(
+    method: Method,
+    stream: Iterator[list[Tensor]],
+    rows: np.ndarray,
+    labels: Tensor,
+    config: Config,
+    epoch: int,
+    optimiser: torch.optim.Optimizer,
+) -> tuple[dict[str, float], Pace]:
+    """One pass over the training images; returns the means of the loss and its parts."""
+    torch.manual_seed(config.seed * 100_003 + epoch)
+    method.network.train()
+    order, _ = epoch_batches(len(labels), config, epoch)
+    parts, waited, started = [], 0.0, time.perf_counter()
+    for step, places in enumerate(order):
+        done = (epoch + step / len(order)) / config.epochs
+        set_learning_rate(optimiser, done)
+        asked = time.perf_counter()
+        inputs = on_device(next(stream), labels.device)
+        waited += time.perf_counter() - asked
+        index = torch.from_numpy(places).to(labels.device)
+        batch = Batch(labels[index], index, done)
+        try:
+            parts.append(train_step(method, inputs, batch, optimiser))
+        except FloatingPointError as error:
+            raise LossError(str(error), rows[places]) from error
+    method.criterion.end_epoch()
+    seconds = time.perf_counter() - started
+    pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
+    return pd.DataFrame(parts).mean().to_dict(), pace
+
+
+def on_device(inputs: list[Tensor], device: torch.device) -> list[Tensor]:
+    """A batch where the network is; from pinned memory the copy overlaps with computing."""
+    return [x.to(device, non_blocking=True) for x in inputs]
+
+
+def train_step(
+    method: Method, inputs: list[Tensor], batch: Batch, optimiser: torch.optim.Optimizer
+) -> dict[str, float]:
+    """One update of the network; returns the loss and its parts."""
+    total, parts = method.criterion(method.network(inputs), batch)
+    values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
+    if not math.isfinite(values["loss"]):
+        raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")
+    optimiser.zero_grad()
+    total.backward()
+    distributed.average_gradients(method.network.parameters())
+    nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)
+    optimiser.step()
+    return values
+
+
+def batch_slices(count: int, size: int) -> list[slice]:
+    """Equal batches; a short last one is left out unless it is the only one (batch norm)."""
+    whole = max(1, count // size)
+    return [slice(i * size, (i + 1) * size) for i in range(whole)]
+
+
+def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW; no decay on biases and norms; a pretrained backbone gets its own learning rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("backbone."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    described = (
+        {
+            "params": parameters,
+            "peak": config.backbone_learning_rate if pretrained else config.learning_rate,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (pretrained, decays), parameters in groups.items()
+    )
+    return torch.optim.AdamW(described, fused=True)  # one call for all, on CPU and GPU
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None:
+    """Linear warm-up over the first tenth of training, then a half cosine to zero."""
+    warm = 0.1
+    if progress < warm:
+        factor = (progress + 1e-3) / warm
+    else:
+        factor = (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
+    """Rows in batches for encoding, where their size does not change the result."""
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
+
+
+@torch.inference_mode()
+def relaxed_codes(
+    model: nn.Module, source: Source, rows: np.ndarray, batch: int = ENCODING_BATCH
+) -> Tensor:
+    """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views.
+
+    The model computes where it is, u is on the CPU. Several processes share the rows, and each
+    returns all of u.
+    """
+    model.eval()
+    device = distributed.device_of(model)
+    parts = []
+    for views in source.encoding_batches(batches(distributed.encoding_share(rows), batch)):
+        codes = [model(on_device(inputs, device)).u for inputs in views]
+        parts.append(torch.stack(codes).mean(0).cpu())
+    return distributed.collect(torch.cat(parts), len(rows))

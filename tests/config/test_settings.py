@@ -1,0 +1,162 @@
+"""Configuration: what is refused, and what profiles and variants change."""
+
+from dataclasses import FrozenInstanceError, asdict, fields
+
+import pytest
+
+from fdhmfe import config
+from fdhmfe.config import profiles
+from fdhmfe.config.profiles import PROFILES, SEEDS, VARIANTS
+from fdhmfe.config.settings import Config, load
+from fdhmfe.support.places import REPOSITORY
+
+BASE = asdict(Config())
+
+
+def changes(made: Config) -> dict:
+    """Settings that differ from the defaults."""
+    return {name: value for name, value in asdict(made).items() if value != BASE[name]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("bit", "bits"), ("datadir", "data_dir"), ("triplet_wieght", "triplet_weight")],
+)
+def test_unknown_parameter_names_the_nearest(wrong, nearest):
+    with pytest.raises(ValueError, match=f"'{wrong}'; did you mean '{nearest}'"):
+        load("quick", **{wrong: 12})
+
+
+def test_unknown_parameter_near_nothing_lists_the_known():
+    with pytest.raises(ValueError, match=r"unknown parameter 'zzz' Known: .*bits.*variant"):
+        load("quick", zzz=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "nearest"),
+    [
+        ("dataset", "cub", "cub200"),
+        ("dataset", "leeds", "leeds_butterfly"),
+        ("method", "fdhmfe", "fdh-mfe"),
+        ("method", "a2net", "a2-net"),
+        ("variant", "no_graph", "no-graph"),
+        ("proxies", "max-min", "maxmin"),
+        ("protocol", "all-clases", "all-classes"),
+    ],
+)
+def test_bad_choice_names_the_nearest(name, wrong, nearest):
+    with pytest.raises(ValueError, match=f"{name}='{wrong}'.*did you mean '{nearest}'"):
+        load("quick", **{name: wrong})
+
+
+def test_bad_profile_names_the_nearest():
+    with pytest.raises(ValueError, match=r"profile='quik'.*did you mean 'quick'"):
+        load("quik")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("bits", "48", "must be int, not str"),
+        ("bits", 48.0, "must be int, not float"),
+        ("bits", True, "must be int, not bool"),
+        ("bits", None, "must be int, not NoneType"),
+        ("finetune", 1, "must be bool, not int"),
+        ("margin", "0.2", "must be float, not str"),
+        ("data_dir", 7, "must be str, not int"),
+        ("variant", ["full"], "is not known"),
+    ],
+)
+def test_wrong_type_is_named(name, value, message):
+    with pytest.raises(ValueError, match=f"{name}=.*{message}"):
+        load("quick", **{name: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["bits", "epochs", "batch_size", "keep", "nodes", "learning_rate", "scale"]
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_sizes_must_be_positive(name, value):
+    with pytest.raises(ValueError, match=f"{name}=.*must be positive"):
+        load("quick", **{name: value})
+
+
+def test_kept_tokens_must_fit_among_the_nodes():
+    assert load("quick", keep=40).keep == 40
+    with pytest.raises(ValueError, match="keep=41 is more than nodes=40"):
+        load("quick", keep=41)
+    with pytest.raises(ValueError, match="keep=12 is more than nodes=5"):
+        load("quick", nodes=5)
+
+
+def test_an_integer_is_a_valid_float():
+    margin = load("quick", margin=1).margin
+    assert type(margin) is float
+    assert margin == 1.0
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_variant_changes_exactly_what_it_lists(name):
+    named = {} if name == "full" else {"variant": name}
+    assert changes(load("quick", variant=name)) == {**VARIANTS[name], **named}
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_profile_changes_exactly_what_it_lists(name):
+    named = {} if name == "quick" else {"profile": name}
+    listed = {**PROFILES[name], **config.tuning(name, "fdh-mfe"), **named}
+    assert changes(load(name)) == {key: v for key, v in listed.items() if v != BASE[key]}
+
+
+def test_the_full_variant_lists_nothing_and_others_change_something():
+    assert [name for name, listed in VARIANTS.items() if not listed] == ["full"]
+
+
+def test_overrides_come_after_the_profile_and_the_variant():
+    made = load("smoke", variant="no-triplet", triplet_weight=0.7, epochs=5)
+    assert (made.triplet_weight, made.epochs) == (0.7, 5)
+
+
+def test_profiles_and_variants_hold_valid_settings():
+    for listed in (*PROFILES.values(), *VARIANTS.values()):
+        assert changes(load("quick", **listed)) == listed
+
+
+def test_a_baseline_has_no_variants():
+    with pytest.raises(ValueError, match="variant='no-graph' switches a part of fdh-mfe"):
+        load("quick", method="lsh", variant="no-graph")
+
+
+def test_tuned_settings_lie_between_profile_and_variant(tmp_path, monkeypatch):
+    tuned = tmp_path / "tuned.csv"
+    tuned.write_text("profile,method,learning_rate,loss_weight\nquick,csq,0.5,3\n")
+    monkeypatch.setattr(profiles, "TUNED", tuned)
+    assert (load("quick", method="csq").learning_rate, load("quick").loss_weight) == (0.5, 1.0)
+    assert load("quick", method="csq", learning_rate=0.1).learning_rate == 0.1
+
+
+def test_only_a_small_test_set_gets_more_seeds_and_only_where_there_are_several():
+    assert config.table_seeds("laptop", "leeds_butterfly") == (0, 1, 2, 3, 4)
+    assert config.table_seeds("laptop", "cub200") == SEEDS["laptop"]
+    assert config.table_seeds("quick", "leeds_butterfly") == SEEDS["quick"]
+
+
+def test_config_and_its_tables_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        load("quick").bits = 12
+    with pytest.raises(TypeError):
+        PROFILES["mine"] = {}
+    with pytest.raises(TypeError):
+        VARIANTS["mine"] = {}
+
+
+def test_every_setting_has_a_default_of_a_plain_type():
+    assert {type(field.default) for field in fields(Config)} <= {str, int, float, bool}
+
+
+def test_relative_paths_start_at_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load("quick").output_dir == REPOSITORY / "results" / "quick"
+    assert load("smoke", results_dir=str(tmp_path)).output_dir == tmp_path / "smoke"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config.resolve("~/birds") == tmp_path / "birds"

@@ -1,0 +1,94 @@
+"""A folder of pictures: checked, encoded, stored, searched."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import save_image, write_folder
+
+from fdhmfe.data.dataset import DataError
+from fdhmfe.encoding.trained import open_run
+from fdhmfe.explorer.album import Album, check_folder, encode_folder, load_album, write_sample
+from fdhmfe.explorer.gallery import pack
+from fdhmfe.metrics import hamming_distance
+
+
+@pytest.fixture
+def run(folder_run):
+    return open_run(folder_run)
+
+
+def test_search_is_hamming_distance_with_ties_in_order():
+    rng = np.random.default_rng(0)
+    codes, queries = (rng.choice([-1, 1], (count, 12)) for count in (40, 5))
+    album = Album(np.arange(40).astype(str), pack(codes), 12, "by hand")
+    nearest, distances = album.search(pack(queries), k=7)
+    truth = hamming_distance(queries, codes)
+    order = truth.argsort(axis=1, kind="stable")[:, :7]
+    np.testing.assert_array_equal(nearest, order)
+    np.testing.assert_array_equal(distances, np.take_along_axis(truth, order, axis=1))
+
+
+def test_pictures_find_themselves_after_saving_and_loading(run, tmp_path):
+    root = write_folder(tmp_path / "own", classes=2, per_class=20, split=False)
+    album = encode_folder(run, check_folder(root))
+    album.save(tmp_path / "album.npz")
+    again = load_album(tmp_path / "album.npz", run)
+    assert again.ids[0] == "class_0/0.jpg" and len(again.ids) == 40  # more than one batch
+    assert (again.bits, again.model_id) == (20, album.model_id)
+    _, distances = again.search(album.codes, k=1)
+    assert (distances == 0).all()
+
+
+def test_another_model_s_album_is_refused_and_left_alone(run, tmp_path):
+    path = tmp_path / "album.npz"
+    Album(np.array(["a"]), np.zeros((1, 3), np.uint8), 20, "another").save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="encoded by another model"):
+        load_album(path, run)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_album_is_named(run, tmp_path, share):
+    path = tmp_path / "album.npz"
+    Album(np.array(["a"] * 50), np.zeros((50, 3), np.uint8), 20, "any").save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"album\.npz is no album or damaged"):
+        load_album(path, run)
+
+
+def test_a_folder_is_checked_file_by_file(tmp_path):
+    root = write_folder(tmp_path / "own", classes=2, per_class=3, split=False)
+    (root / "class_0" / "broken.jpg").write_text("not a picture")
+    shutil.copy(root / "class_0" / "1.jpg", root / "class_1" / "again.jpg")
+    (root / "notes.txt").write_text("not looked at")
+    report = check_folder(root)
+    assert len(report.pictures) == 6
+    assert report.unreadable == ("class_0/broken.jpg",)
+    assert report.copies == ("class_1/again.jpg",)
+    assert "6 pictures in 2 classes" in str(report) and "class_0/broken.jpg" in str(report)
+
+
+def test_a_folder_without_pictures_says_what_is_expected(tmp_path):
+    save_image(tmp_path / "flat" / "1.jpg", 0)
+    with pytest.raises(DataError, match="<class>/<image>"):
+        check_folder(tmp_path / "flat")
+    (tmp_path / "bad" / "class").mkdir(parents=True)
+    (tmp_path / "bad" / "class" / "1.jpg").write_text("")
+    with pytest.raises(DataError, match="none of the 1 pictures"):
+        check_folder(tmp_path / "bad")
+    with pytest.raises(DataError, match="absent is not a folder: name one that holds"):
+        check_folder(tmp_path / "absent")
+
+
+def test_the_sample_holds_queries_only(run, tmp_path):
+    write_sample(run, tmp_path / "sample", classes=2, pictures=3)
+    report = check_folder(tmp_path / "sample")
+    data = run.inputs.dataset
+    queries = {data.table.path.iat[row] for row in data.rows("test")}
+    assert len(report.pictures) == 6
+    assert {f"test/{name}" for name in report.pictures} <= queries
+    assert replace(report, copies=()) == report

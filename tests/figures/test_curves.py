@@ -1,0 +1,111 @@
+"""Figures tell every method apart, also without colour."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fdhmfe.config.profiles import METHODS
+from fdhmfe.figures import curves, ranks
+from fdhmfe.runs.results import REFERENCES
+
+ROWS = {*METHODS, *REFERENCES}
+
+
+def drawn(methods: tuple[str, ...]) -> curves.Figure:
+    cell = {"mean": 0.5, "min": 0.4, "max": 0.6}
+    rows = [{"method": m, "bits": b, **cell} for m in methods for b in (12, 48)]
+    return curves.map_by_bits(pd.DataFrame(rows), "title")
+
+
+def test_every_method_has_a_name_and_a_look_of_its_own():
+    tables = (curves.METHOD_COLOURS, curves.METHOD_MARKERS, curves.METHOD_LINES)
+    for table in (curves.METHOD_NAMES, *tables):
+        assert set(table) == ROWS
+    assert len(set(curves.METHOD_NAMES.values())) == len(ROWS)
+    assert len(set(curves.METHOD_MARKERS.values())) == len(ROWS)
+    looks = {(curves.METHOD_COLOURS[m], curves.METHOD_LINES[m]) for m in METHODS}
+    assert len(looks) == len(METHODS)
+
+
+def test_fdh_mfe_stands_out():
+    colours, lines = curves.METHOD_COLOURS, curves.METHOD_LINES
+    others = set(METHODS) - {"fdh-mfe"}
+    assert colours["fdh-mfe"] not in {colours[m] for m in others}
+    assert lines["fdh-mfe"] not in {lines[m] for m in others}
+
+
+def test_map_by_bits_shows_the_methods_there_are_in_one_order():
+    figure = drawn(("semicon", "fdh-mfe", "lsh"))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["FDH-MFE", "LSH", "SEMICON"]
+    assert len(drawn(METHODS).legends[0].get_texts()) == len(METHODS)
+
+
+def test_methods_that_crowd_near_the_top_get_a_panel_of_their_own():
+    means = {"fdh-mfe": 0.995, "a2-net": 0.99, "lsh": 0.3}
+    rows = [{"method": m, "bits": 12, "mean": v, "min": v, "max": v} for m, v in means.items()]
+    upper, lower = curves.map_by_bits(pd.DataFrame(rows), "title").axes
+    assert (upper.get_ylim(), lower.get_ylim()) == ((95, 100), (0, 95))
+    assert len(drawn(("fdh-mfe", "lsh")).axes) == 1
+
+
+def test_proxy_distances_fall_where_classes_are_alike_and_have_near_proxies():
+    similarity = np.array([[0, 0.5, -0.2], [0.5, 0, -0.4], [-0.2, -0.4, 0]])
+    words = np.array([[1, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]], np.int8)
+    figure = curves.proxy_distances(similarity, {"arranged": words, "as drawn": words[::-1]}, "")
+    arranged, drawn = figure.axes[0].get_lines()
+    assert arranged.get_xdata() == pytest.approx([-0.4, -0.2, 0.5])
+    assert arranged.get_ydata() == pytest.approx([3, 4, 1])
+    assert drawn.get_ydata() == pytest.approx([1, 4, 3])
+
+
+def test_curves_show_precision_at_each_cutoff_the_database_allows():
+    codes = np.array([[1, 1], [1, -1], [-1, -1]], np.int8)
+    arrays = (codes[:1], codes, np.array([0]), np.array([0, 1, 0]))
+    upper, lower = curves.curves({"fdh-mfe": arrays}, "title").axes
+    (line,) = upper.get_lines()
+    assert line.get_xdata().tolist() == [1, 2]  # cut-offs above 3 items are left out
+    assert line.get_ydata().tolist() == [100, 50]
+    (line,) = lower.get_lines()
+    assert line.get_xdata().tolist() == [50, 50, 100]  # recall at radius 0, 1, 2
+
+
+def test_ablation_bars_are_costs_in_points_largest_on_top():
+    table = pd.DataFrame({"variant": ["a", "b"], "cost": [0.05, -0.01], "spread": [0.02, 0.02]})
+    axis = curves.ablation(table, "title").axes[0]
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([-1, 5])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
+
+
+def test_sensitivity_has_a_panel_per_setting_in_the_order_of_its_values():
+    rows = [("keep", 20, 0.8), ("keep", 5, 0.6), ("graph_depth", 0, 0.7)]
+    table = pd.DataFrame(rows, columns=["setting", "value", "mean"]).assign(min=0.5, max=0.9)
+    panels = [a for a in curves.sensitivity(table, "title").axes if a.get_xlabel()]
+    assert [panel.get_xlabel() for panel in panels] == ["keep", "graph_depth"]
+    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["5", "20"]
+    assert panels[0].get_lines()[0].get_ydata().tolist() == [60, 80]
+
+
+def test_precision_at_ranks_shows_the_average_precision():
+    figure = ranks.precision_at_ranks({"ranking": np.array([True, False, True])})
+    assert figure.axes[0].get_title() == "ranking: AP 0.833"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1/1", "2/3"]
+
+
+def test_tie_rules_draw_expected_inside_the_band():
+    row = {"best": 0.9, "expected": 0.5, "index": 0.6, "worst": 0.2}
+    table = pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}])
+    axis = ranks.tie_rules(table, "t").axes[0]
+    assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {
+        "expected": 50,
+        "index": 60,
+    }
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_per_class_names_the_ends(classes):
+    values = np.linspace(0.1, 0.9, classes)
+    figure = ranks.per_class(values, [f"c{i}" for i in range(classes)], 0.5, "title")
+    named = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert named == ["c0", f"c{classes - 1}"]
+    assert [bar.get_height() for bar in figure.axes[0].patches] == list(100 * values)

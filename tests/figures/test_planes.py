@@ -1,0 +1,46 @@
+"""Descent and its pictures: points go where a hand-worked gradient sends them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fdhmfe.figures import planes
+
+
+def test_descend_follows_the_gradient_and_leaves_the_start_alone():
+    start = torch.tensor([[1.0, -2.0]])
+    path = planes.descend(lambda u: u.square().sum() / 2, start, steps=2, rate=0.5)
+    assert path.tolist() == [[[1, -2]], [[0.5, -1]], [[0.25, -0.5]]]
+    assert start.tolist() == [[1, -2]]
+
+
+def test_snapshots_are_beginnings_of_the_path():
+    path = np.zeros((11, 3, 2))
+    shown = planes.snapshots(path, 0, 10)
+    assert {title: len(part) for title, part in shown.items()} == {"start": 1, "10 steps": 11}
+
+
+def test_trails_end_at_the_last_place_of_each_class():
+    path = np.array([[[0, 0], [1, 1]], [[2, 0], [1, 3]]], float)
+    figure = planes.trails({"a": path}, np.array([0, 1]), names=("kept", "dropped"))
+    ends = [c.get_offsets().tolist() for c in figure.axes[0].collections]
+    assert ends == [[[2, 0]], [[1, 3]]]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["kept", "dropped"]
+    assert max(figure.axes[0].get_xlim()) > 3
+
+
+def test_field_arrows_point_downhill():
+    figure = planes.field({"bowl": lambda u: u.square().sum(1)})
+    arrows = next(c for c in figure.axes[0].collections if hasattr(c, "U"))
+    assert np.all(arrows.U * arrows.X <= 0) and np.all(arrows.V * arrows.Y <= 0)
+    assert figure.axes[-1].get_ylabel() == "loss"
+
+
+@pytest.mark.parametrize("bits", [(12,), (12, 48)])
+def test_closest_pairs_draws_both_ways(bits):
+    row = {"coin flips": 1, "coin flips, low": 0, "coin flips, high": 2, "max-min": 4}
+    table = pd.DataFrame([{"bits": k, **row} for k in bits])
+    axis = planes.closest_pairs(table, "title").axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+    assert drawn == {"max-min": [4] * len(bits), "coin flips, median": [1] * len(bits)}

@@ -1,0 +1,35 @@
+"""Runs killed with SIGKILL at random moments, by the tool that does so fifty times."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+
+from fdhmfe.support.places import REPOSITORY
+
+
+def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(tmp_path):
+    table = tmp_path / "kills.csv"
+    command = ["tools/kill_runs.py", "--runs", "6", "--seed", "1", "--out", str(table)]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 of 6 killed runs were resumed to identical codes" in done.stdout
+    rows = pd.read_csv(table, keep_default_na=False)
+    moments = ["data", "backbone", "features", "training", "checkpoint", "table"]
+    assert rows.moment.tolist() == moments
+    assert rows.resumed.all() and rows.identical.all()
+    assert (rows.left == "").all()
+
+
+def test_the_table_of_kills_that_is_committed_has_no_failure():
+    rows = pd.read_csv(REPOSITORY / "results" / "benchmarks" / "kills.csv", keep_default_na=False)
+    assert set(rows.moment) == {"data", "backbone", "features", "training", "checkpoint", "table"}
+    assert rows.identical.all() and (rows.left == "").all()

@@ -1,0 +1,148 @@
+"""The total loss is the weighted sum of its parts, and a switched-off part is not there."""
+
+import numpy as np
+import pytest
+import torch
+
+from fdhmfe import losses
+from fdhmfe.baselines.networks import PooledHash
+from fdhmfe.config.profiles import OFF, VARIANTS
+from fdhmfe.config.settings import Config, load
+from fdhmfe.losses import Batch
+from fdhmfe.network import FDHMFE, Output
+from fdhmfe.runs.methods import arrange_proxies, build_method
+from fdhmfe.training.train import Method
+
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+BATCH = Batch(LABELS, torch.arange(6), 0.0)
+WEIGHTS = {
+    "token": "token_weight",
+    "class": "class_weight",
+    "background": "background_weight",
+    "triplet": "triplet_weight",
+    "balance": "balance_weight",
+    "decorrelation": "decorrelation_weight",
+    "quantisation": "quantisation_weight",
+}
+
+
+def settings(**given) -> Config:
+    return load("quick", **{"width": 8, "keep": 2, "bits": 12, "dropout": 0.0, **given})
+
+
+def built(config: Config) -> tuple[Method, Output]:
+    method = build_method(config, [6] * config.stages, LABELS)
+    generator = torch.Generator().manual_seed(0)
+    tokens = [torch.randn(6, 9, 6, generator=generator) for _ in range(config.stages)]
+    return method, method.network(tokens)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_total_is_the_weighted_sum_and_a_term_of_weight_zero_is_absent(variant):
+    config = settings(variant=variant)
+    method, output = built(config)
+    total, parts = method.criterion(output, BATCH)
+    active = {name for name, weight in WEIGHTS.items() if getattr(config, weight)}
+    active -= {"class"} - ({"class"} if config.proxy_readout else set())
+    assert set(parts) == {"proxy"} | active
+    expected = parts["proxy"] + sum(getattr(config, WEIGHTS[n]) * parts[n] for n in active)
+    torch.testing.assert_close(total, expected)
+
+
+def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
+    absent = {}
+    for variant in VARIANTS:
+        method, output = built(settings(variant=variant))
+        absent[variant] = set(WEIGHTS) - set(method.criterion(output, BATCH)[1])
+    terms = {
+        "uniformity": {"balance", "decorrelation"},
+        "readout": {"class"},
+        **{name: {name} for name in ("background", "triplet", "quantisation")},
+    }
+    every = set().union(*terms.values())
+    for part in OFF:
+        assert absent[f"no-{part}"] == terms.get(part, set())
+        assert absent[f"only-{part}"] == every - terms.get(part, set())
+    assert (absent["full"], absent["plain"]) == (set(), every)
+
+
+def test_loss_and_readout_aim_at_the_same_arranged_proxies():
+    method, _ = built(settings())
+    method.modules.double()  # as moving to a GPU does, it leaves the criterion a copy of its own
+    drawn = method.network.proxies.clone()
+    arrange_proxies(method, np.random.default_rng(0).normal(size=(6, 3)), LABELS)
+    assert (method.network.proxies != drawn).any()
+    assert method.network.proxies.dtype == torch.float64
+    method.network.load_state_dict({**method.network.state_dict(), "proxies": -drawn})
+    assert torch.equal(method.criterion.proxies, -drawn)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_each_weight_belongs_to_its_own_term(name):
+    others = {weight: 0.0 for weight in WEIGHTS.values()}
+    method, output = built(settings(**{**others, WEIGHTS[name]: 3.0}))
+    total, parts = method.criterion(output, BATCH)
+    assert set(parts) == {"proxy", name}
+    torch.testing.assert_close(total, parts["proxy"] + 3 * parts[name])
+
+
+def test_parts_are_the_losses_of_the_output():
+    config = settings(scale=5.0, margin=0.1, triplet_margin=0.3)
+    method, output = built(config)
+    u, logits, kept, class_logits = output
+    _, parts = method.criterion(output, BATCH)
+    proxies = method.network.proxies
+    expected = {
+        "proxy": losses.proxy_loss(u, LABELS, proxies, scale=5.0, margin=0.1),
+        "token": losses.token_loss(logits, kept, LABELS, smoothing=config.label_smoothing),
+        "class": torch.stack(
+            [losses.class_loss(z, LABELS, smoothing=config.label_smoothing) for z in class_logits]
+        ).mean(),
+        "background": losses.background_loss(logits, kept),
+        "triplet": losses.batch_hard_triplet_loss(u, LABELS, margin=0.3),
+        "balance": losses.balance_loss(u),
+        "decorrelation": losses.decorrelation_loss(u),
+        "quantisation": losses.quantisation_loss(u),
+    }
+    torch.testing.assert_close(parts, expected)
+
+
+def test_orthohash_is_the_proxy_loss_alone():
+    config = settings(method="orthohash", variant="full")
+    method, output = built(config)
+    assert isinstance(method.network, PooledHash)
+    total, parts = method.criterion(output, BATCH)
+    assert set(parts) == {"proxy"}
+    proxies = method.network.proxies
+    expected = losses.proxy_loss(output.u, LABELS, proxies, scale=8.0, margin=0.2)
+    torch.testing.assert_close(total, expected)
+
+
+def test_loss_weight_multiplies_the_triplet_term():
+    method, output = built(settings(loss_weight=3.0, triplet_weight=0.5))
+    total, parts = method.criterion(output, BATCH)
+    plain, _ = built(settings(triplet_weight=0.5))[0].criterion(output, BATCH)
+    torch.testing.assert_close(total, plain + parts["triplet"])
+
+
+def test_loss_follows_the_proxies_that_a_checkpoint_restores():
+    method, output = built(settings())
+    other = build_method(settings(seed=5), [6] * 3, LABELS)
+    method.network.load_state_dict(other.network.state_dict())
+    expected = losses.proxy_loss(output.u, LABELS, other.network.proxies, scale=8.0, margin=0.2)
+    torch.testing.assert_close(method.criterion(output, BATCH)[1]["proxy"], expected)
+
+
+@pytest.mark.parametrize("name", ["fdh-mfe", "orthohash"])
+def test_a_network_follows_from_the_seed(name):
+    states = []
+    for seed, noise in ((1, 0), (1, 9), (2, 0)):
+        torch.manual_seed(noise)
+        network = build_method(settings(method=name, seed=seed), [6] * 3, LABELS).network
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+def test_method_names_choose_the_network():
+    assert isinstance(build_method(settings(), [6] * 3, LABELS).network, FDHMFE)

@@ -1,0 +1,195 @@
+"""The whole network on random stage tokens."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fdhmfe.config.profiles import VARIANTS
+from fdhmfe.config.settings import Config, load
+from fdhmfe.losses import Batch
+from fdhmfe.network import FDHMFE, NodeMean, ProxyReadout
+from fdhmfe.proxies import maxmin_proxies, random_proxies
+from fdhmfe.runs.methods import build_method
+from fdhmfe.stages import Selection
+
+CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+BATCH = Batch(LABELS, torch.arange(8), 0.0)
+
+
+def settings(**given) -> Config:
+    small = {"width": 16, "keep": 2, "nodes": 3, "bits": 12, "dropout": 0.0}
+    return load("quick", **{**small, **given})
+
+
+def stages(config: Config, batch: int = 8) -> list[Tensor]:
+    """Random tokens of the deepest `config.stages` stages."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = list(zip(COUNTS, CHANNELS, strict=True))[-config.stages :]
+    return [torch.randn(batch, s, c, generator=generator) for s, c in shapes]
+
+
+def built(config: Config) -> torch.nn.Module:
+    return build_method(config, CHANNELS[-config.stages :], LABELS).network
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_builds_and_runs(variant):
+    config = settings(variant=variant)
+    inputs = stages(config)
+    before = [x.clone() for x in inputs]
+    output = built(config)(inputs)
+    counts = COUNTS[-config.stages :]
+    assert output.u.shape == (8, 12)
+    assert [z.shape for z in output.token_logits] == [(8, s, CLASSES) for s in counts]
+    kept = [min(config.keep, s) if config.selection else s for s in counts]
+    assert [i.shape for i in output.kept_index] == [(8, n) for n in kept]
+    assert torch.isfinite(output.u).all()
+    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+
+
+def test_orthohash_reads_the_mean_of_the_last_stage_only():
+    config = settings(method="orthohash")
+    network = built(config).eval()
+    inputs = stages(config)
+    output = network(inputs)
+    assert output.u.shape == (8, 12)
+    assert (output.token_logits, output.kept_index) == ([], [])
+    shuffled = [torch.zeros_like(x) for x in inputs[:-1]] + [inputs[-1].flip(1)]
+    torch.testing.assert_close(network(shuffled).u, output.u)
+    torch.testing.assert_close(network.hash(inputs[-1].mean(1)), output.u)
+
+
+def test_without_selection_every_token_reaches_the_code():
+    config = settings(selection=False, fusion=False)
+    inputs = [x.requires_grad_() for x in stages(config)]
+    built(config).eval()(inputs).u.sum().backward()
+    assert all((x.grad.abs().sum(-1) > 0).all() for x in inputs)
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_tokens_that_are_no_nodes_cannot_leak_into_the_code(fusion):
+    config = settings(fusion=fusion)
+    network = built(config).eval()
+    fused = []
+
+    def cut(_module: torch.nn.Module, _inputs: tuple, output: list[Tensor]) -> list[Tensor]:
+        fused.extend(x.detach().requires_grad_() for x in output)
+        return list(fused)
+
+    network.fusion.register_forward_hook(cut)
+    network(stages(config)).u.square().sum().backward()
+    for x, index in zip(fused, nodes_of(network, fused), strict=True):
+        node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+        assert (x.grad[~node] == 0).all()
+        assert (x.grad[node].abs().sum(-1) > 0).all()
+
+
+def nodes_of(network: torch.nn.Module, fused: list[Tensor]) -> list[Tensor]:
+    """Positions (B, m) of each stage's nodes."""
+    return network.selector(fused).node_index
+
+
+def test_only_kept_tokens_vote():
+    config = settings(nodes=64)
+    network, inputs = built(config).eval(), stages(config)
+    before = network(inputs)
+    pairs = zip(before.token_logits, before.kept_index, strict=True)
+    kept = [torch.zeros(z.shape[:2]).scatter_(1, index, 1) for z, index in pairs]
+
+    def code_of(votes: list[Tensor]) -> Tensor:
+        """u, where only some tokens have logits: votes L tensors (B, S_l), 1 for those."""
+
+        def hook(_module: torch.nn.Module, _inputs: tuple, output: Selection) -> Selection:
+            logits = [z * w[..., None] for z, w in zip(output.logits, votes, strict=True)]
+            return output._replace(logits=logits)
+
+        handle = network.selector.register_forward_hook(hook)
+        u = network(inputs).u
+        handle.remove()
+        return u
+
+    assert torch.equal(code_of(kept), before.u)
+    assert not torch.allclose(code_of([1 - each for each in kept]), before.u)
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_every_token_is_heard_by_fusion_and_the_mean_of_the_deepest_map(fusion):
+    config = settings(fusion=fusion)
+    inputs = [x.requires_grad_() for x in stages(config)]
+    network = built(config).eval()
+    network(inputs).u.square().sum().backward()
+    indices = nodes_of(network, network.fusion(inputs))
+    for level, (x, index) in enumerate(zip(inputs, indices, strict=True)):
+        node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
+        heard = x.grad.abs().sum(-1) > 0
+        assert heard[node].all()
+        assert heard[~node].any() == (fusion or level == len(inputs) - 1)
+
+
+def test_proxy_readout_by_hand():
+    readout = ProxyReadout([2, 1], 2)
+    for classify, weight in zip(readout.classifiers, ([[1, 0], [0, 1]], [[2], [0]]), strict=True):
+        classify.weight.data = torch.tensor(weight, dtype=torch.float32)
+        torch.nn.init.zeros_(classify.bias)
+    proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    parts = [torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0]])]
+    logits, code = readout(parts, [torch.tensor([[0.0, 3.0]])], proxies)
+    assert logits.tolist() == [[[1, 0]], [[2, 0]]]  # the vote only joins the posterior
+    # (1 + 2 + 0) / 3 against 3 / 3, an even chance: only the bit that the proxies share is decided
+    torch.testing.assert_close(code, torch.tensor([[1.0, 0.0, 0.0]]))
+    _, code = readout(parts, [torch.tensor([[99.0, 0.0]])], proxies)
+    torch.testing.assert_close(code, proxies[:1])
+
+
+def test_node_mean_is_the_normalised_mean_of_the_node_tokens():
+    pool = NodeMean([2, 1]).eval()
+    pool.norms[1].running_mean.fill_(3.0)
+    stages = [torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]), torch.tensor([[[5.0], [8.0]]])]
+    pooled = pool(stages, [torch.tensor([[0, 1]]), torch.tensor([[1]])])
+    torch.testing.assert_close(pooled, torch.tensor([[2.0, 4.0, 5.0]]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "draw"), [("maxmin", maxmin_proxies), ("random", random_proxies)])
+def test_proxies_are_fixed_and_stored(name, draw):
+    network = FDHMFE(settings(proxies=name, seed=3), CHANNELS, CLASSES)
+    expected = torch.from_numpy(draw(CLASSES, 12, 3)).float()
+    assert torch.equal(network.proxies, expected)
+    assert "proxies" in network.state_dict()
+    assert "proxies" not in dict(network.named_parameters())
+
+
+def test_codes_do_not_depend_on_the_batch_in_evaluation():
+    config = settings()
+    network, inputs = built(config), stages(config)
+    network(inputs)
+    network.eval()
+    torch.testing.assert_close(network([x[2:3] for x in inputs]).u, network(inputs).u[2:3])
+
+
+@pytest.mark.parametrize("given", [{}, {"variant": "no-graph"}, {"method": "orthohash"}])
+def test_overfits_eight_images(given):
+    config = settings(width=32, nodes=4, margin=0.0, **given)
+    method = build_method(config, CHANNELS, LABELS)
+    inputs = stages(config)
+    optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        total, _ = method.criterion(method.network(inputs), BATCH)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(total.item())
+    codes = method.network(inputs).u.sign()
+    nearest = (codes @ method.network.proxies.T).argmax(1)
+    assert nearest.tolist() == LABELS.tolist()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_every_parameter_is_trained():
+    config = settings()
+    method = build_method(config, CHANNELS, LABELS)
+    total, _ = method.criterion(method.network(stages(config)), BATCH)
+    total.backward()
+    idle = [n for n, p in method.network.named_parameters() if p.grad is None]
+    assert idle == []
