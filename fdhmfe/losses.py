@@ -1,16 +1,23 @@
-"""The losses, one function each. Letters: B images, K bits, Y classes, S tokens."""
+"""The losses, one function each, and FDHMFELoss, which sums them.
+
+Letters: B images, K bits, Y classes, S tokens.
+"""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe.config.settings import Config
 from fdhmfe.network import Output
+from fdhmfe.proxies import maxmin_proxies
 from fdhmfe.stages import take
+
+Losses = tuple[Tensor, dict[str, Tensor]]  # their weighted sum, and each by itself
 
 
 def proxy_loss(
@@ -107,79 +114,104 @@ def quantisation_loss(u: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(u, u.detach().sign())).mean()
 
 
-class Batch(NamedTuple):
-    """What a criterion may know of a batch beside the network's output."""
+class Step(NamedTuple):
+    """Where in its training a batch stands: what an objective with a memory must know."""
 
-    labels: Tensor  # (B,)
     index: Tensor  # (B,) places of the images among the M training images
     progress: float  # share of the training done, 0..1
 
 
-class Criterion(nn.Module):
-    """A training loss: forward(output, batch) -> (total, parts). Buffers are checkpointed.
+class Objective(nn.Module):
+    """A training loss with its state: forward(output, labels, step) -> (total, terms).
 
-    output: what the network returned, most often an `Output`.
+    output: what the network returned; labels (B,). Buffers are checkpointed.
     """
 
-    def forward(self, output: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    class_codes: ClassVar[Callable[[int, int, int], np.ndarray] | None] = None
+    """How the proxies it wants are drawn: (classes, bits, seed) -> (Y, K). None: it wants none."""
+    arranges: ClassVar[bool] = False
+    """Whether its proxies are arranged by the likeness of the classes."""
+    tuned: ClassVar[str] = ""
+    """The one argument that the setting loss_weight multiplies: each method has one to tune."""
+
+    def forward(self, output: Any, labels: Tensor, step: Step | None = None) -> Losses:
         raise NotImplementedError
 
     def end_epoch(self) -> None:
-        """Called after each epoch; methods that alternate between two problems override it."""
+        """Called after each epoch; methods that solve for codes in between override it."""
 
     def database_codes(self) -> Tensor | None:
         """Codes (M, K) int8 of the training images that were solved from their labels, if any."""
         return None
 
 
-class ProxyCriterion(Criterion):
-    """A loss between images and the network's class codes `proxies` (Y, K)."""
+class FDHMFELoss(Objective):
+    """L = proxy loss + a weighted sum of the other terms; a term of weight 0 is not computed.
 
-    def __init__(self, network: nn.Module, config: Config) -> None:
-        super().__init__()
-        self.buffer_of_network = network.get_buffer  # the network itself is no part of its loss
-        self.config = config
-
-    @property
-    def proxies(self) -> Tensor:
-        """The network's own, wherever it was moved and whatever a checkpoint restored."""
-        return self.buffer_of_network("proxies")
-
-
-class FDHMFELoss(ProxyCriterion):
-    """L = proxy + weighted sum of the other terms; a term of weight 0 is not computed.
-
-    The terms are the abstract's; their weights and forms are a reconstruction.
+    A term whose evidence a network does not give (tokens, class logits) is left out. The terms are
+    the abstract's; their weights and forms are a reconstruction.
     """
 
-    def forward(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        (u, logits, kept, class_logits), labels, c = output, batch.labels, self.config
-        terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
-            "proxy": (
-                1.0,
-                lambda: proxy_loss(u, labels, self.proxies, scale=c.scale, margin=c.margin),
-            ),
-            "token": (
-                c.token_weight,
-                lambda: token_loss(logits, kept, labels, smoothing=c.label_smoothing),
-            ),
-            "class": (
-                c.class_weight if c.proxy_readout else 0.0,
-                lambda: class_loss(
-                    class_logits.flatten(0, 1),
-                    labels.repeat(len(class_logits)),
-                    smoothing=c.label_smoothing,
-                ),
-            ),
-            "background": (c.background_weight, lambda: background_loss(logits, kept)),
-            "triplet": (
-                c.triplet_weight * c.loss_weight,
-                lambda: batch_hard_triplet_loss(u, labels, margin=c.triplet_margin),
-            ),
-            "balance": (c.balance_weight, lambda: balance_loss(u)),
-            "decorrelation": (c.decorrelation_weight, lambda: decorrelation_loss(u)),
-            "quantisation": (c.quantisation_weight, lambda: quantisation_loss(u)),
+    class_codes = staticmethod(maxmin_proxies)
+    arranges = True
+    tuned = "triplet_weight"
+
+    def __init__(
+        self,
+        *,
+        scale: float = 8.0,
+        margin: float = 0.2,
+        token_weight: float = 1.0,
+        class_weight: float = 1.0,
+        label_smoothing: float = 0.1,
+        background_weight: float = 1.0,
+        triplet_weight: float = 0.5,
+        triplet_margin: float = 0.25,
+        balance_weight: float = 0.1,
+        decorrelation_weight: float = 0.1,
+        quantisation_weight: float = 0.1,
+    ) -> None:
+        """scale, margin: of `proxy_loss`. label_smoothing: of the token and class terms.
+
+        triplet_margin: of `batch_hard_triplet_loss`, a share of the code length.
+        """
+        super().__init__()
+        self.scale, self.margin = scale, margin
+        self.smoothing, self.triplet_margin = label_smoothing, triplet_margin
+        self.weights = {
+            "proxy": 1.0,
+            "token": token_weight,
+            "class": class_weight,
+            "background": background_weight,
+            "triplet": triplet_weight,
+            "balance": balance_weight,
+            "decorrelation": decorrelation_weight,
+            "quantisation": quantisation_weight,
         }
-        parts = {name: term() for name, (weight, term) in terms.items() if weight}
-        total = sum((terms[name][0] * value for name, value in parts.items()), torch.zeros(()))
+
+    def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
+        """The sum, and each term before its weight. Needs the output's proxies."""
+        terms = self.terms(output, labels)
+        parts = {
+            name: terms[name]() for name, weight in self.weights.items() if weight and name in terms
+        }
+        total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
         return total, parts
+
+    def terms(self, output: Output, labels: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """What computes each term that the output allows."""
+        u, proxies, logits, kept, classes, _ = output
+        terms = {
+            "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),
+            "triplet": partial(batch_hard_triplet_loss, u, labels, margin=self.triplet_margin),
+            "balance": partial(balance_loss, u),
+            "decorrelation": partial(decorrelation_loss, u),
+            "quantisation": partial(quantisation_loss, u),
+        }
+        if len(logits):
+            terms["token"] = partial(token_loss, logits, kept, labels, smoothing=self.smoothing)
+            terms["background"] = partial(background_loss, logits, kept)
+        if classes is not None:
+            every = classes.flatten(0, 1), labels.repeat(len(classes))
+            terms["class"] = partial(class_loss, *every, smoothing=self.smoothing)
+        return terms

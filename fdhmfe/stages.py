@@ -1,16 +1,17 @@
-"""Multi-level features: stage tokens -> fused tokens -> nodes of the graph, kept tokens first.
+"""Multi-level features: stage maps -> fused tokens -> nodes of the graph, kept tokens first.
 
-Letters used from here on: B images, L stages (shallow to deep), S_l tokens of stage l
-(S_l = H_l * W_l), C_l channels of stage l, D width, m nodes per stage, n of them kept, Y classes,
-K bits.
+Letters used from here on: B images, L stages (shallow to deep), C_l channels of stage l, H_l x W_l
+its map, S_l = H_l * W_l its tokens, D width, m nodes per stage, n of them kept, Y classes, K bits.
 """
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Size = tuple[int, int]  # height and width of a map
 
 
 class Selection(NamedTuple):
@@ -22,29 +23,32 @@ class Selection(NamedTuple):
     logits: list[Tensor]  # (B, S_l, Y) class evidence of every token, kept or dropped
 
 
-def resize_tokens(tokens: Tensor, count: int) -> Tensor:
-    """Resample a square token grid: (B, S, D) -> (B, count, D), bilinear or area-averaged."""
-    batch, size, width = tokens.shape
-    if size == count:
+def to_tokens(x: Tensor) -> Tensor:
+    """A map (B, C, H, W) as tokens (B, S, C), row by row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def resize_tokens(tokens: Tensor, size: Size, target: Size) -> Tensor:
+    """Tokens (B, S, D) of a map of one size (H, W) for another: averaged, or interpolated."""
+    if size == target:
         return tokens
-    side, target = math.isqrt(size), math.isqrt(count)
-    grid = tokens.transpose(1, 2).reshape(batch, width, side, side)
-    if target < side:
-        grid = F.adaptive_avg_pool2d(grid, target)
+    x = tokens.transpose(1, 2).unflatten(2, size)  # (B, D, H, W)
+    if target[0] <= size[0] and target[1] <= size[1]:
+        x = F.adaptive_avg_pool2d(x, target)
     else:
-        grid = F.interpolate(grid, size=(target, target), mode="bilinear", align_corners=False)
-    return grid.flatten(2).transpose(1, 2)
+        x = F.interpolate(x, size=target, mode="bilinear", align_corners=False)
+    return to_tokens(x)
 
 
 class Fusion(nn.Module):
     """1x1 laterals, then a top-down and a bottom-up pass over the pyramid.
 
-    Reconstruction: the paper's abstract asks for features of several stages, shallow ones
-    included; the two passes follow feature pyramids (arXiv 1612.03144) and PANet (1803.01534).
-    Input: L stage maps as tokens (B, S_l, C_l). Output: L tensors (B, S_l, D).
+    Input: L maps (B, C_l, H_l, W_l). Output: L tensors of tokens (B, S_l, D). Reconstruction: the
+    paper's abstract asks for features of several stages, shallow ones included; the two passes
+    follow feature pyramids (arXiv 1612.03144) and PANet (1803.01534).
     """
 
-    def __init__(self, channels: list[int], width: int, *, exchange: bool = True) -> None:
+    def __init__(self, channels: Sequence[int], width: int, *, exchange: bool = True) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Linear(c, width), nn.LayerNorm(width)) for c in channels
@@ -53,28 +57,32 @@ class Fusion(nn.Module):
         self.down = nn.ModuleList(nn.Linear(width, width) for _ in range(links))
         self.up = nn.ModuleList(nn.Linear(width, width) for _ in range(links))
 
-    def forward(self, stages: list[Tensor]) -> list[Tensor]:
-        fused = [lateral(x) for lateral, x in zip(self.lateral, stages, strict=True)]
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        sizes = [(x.shape[2], x.shape[3]) for x in maps]
+        fused = [lateral(to_tokens(x)) for lateral, x in zip(self.lateral, maps, strict=True)]
         for level in reversed(range(len(self.down))):  # deep meaning flows to shallow detail
             message = self.down[level](F.gelu(fused[level + 1]))
-            fused[level] = fused[level] + resize_tokens(message, fused[level].shape[1])
+            message = resize_tokens(message, sizes[level + 1], sizes[level])
+            fused[level] = fused[level] + message
         for level in range(len(self.up)):  # and refined detail flows back up
-            detail = resize_tokens(F.gelu(fused[level]), fused[level + 1].shape[1])
+            detail = resize_tokens(F.gelu(fused[level]), sizes[level], sizes[level + 1])
             fused[level + 1] = fused[level + 1] + self.up[level](detail)
         return fused
 
 
 class Selector(nn.Module):
-    """Per-stage token classifiers; the n most class-like tokens of each stage are kept.
+    """One classifier of tokens per stage; the n tokens most like the image's class are kept.
 
-    A token's score is the log-probability it gives to the class that the whole image (mean logit of
-    its stage) predicts. Kept tokens stand for the class: they learn its label and vote on it. The
-    graph wants more than that: the next best join them as context, m nodes in all, and only what is
-    least like the class stays out of it. Reconstruction after the weakly supervised selectors of
-    PIM (arXiv 2202.03822) and HERBS (2303.06442), whose graph and combiner see the kept ones alone.
+    A token's score is the log-probability that it gives to the class of the whole image (the class
+    with the largest mean logit of its stage). Kept tokens stand for the class: they learn its label
+    and vote on it. The graph needs context, too: the next best tokens join them, m nodes in all.
+    With `keep` and `nodes` None, every token is kept. Reconstruction after the weakly supervised
+    selectors of PIM (arXiv 2202.03822) and HERBS (2303.06442), whose graph sees kept tokens alone.
     """
 
-    def __init__(self, stages: int, width: int, classes: int, keep: int, nodes: int) -> None:
+    def __init__(
+        self, stages: int, width: int, classes: int, keep: int | None, nodes: int | None
+    ) -> None:
         super().__init__()
         self.keep, self.nodes = keep, nodes
         self.classifiers = nn.ModuleList(nn.Linear(width, classes) for _ in range(stages))
@@ -87,10 +95,10 @@ class Selector(nn.Module):
 
 
 @torch.no_grad()
-def best_tokens(logits: Tensor, count: int) -> Tensor:
+def best_tokens(logits: Tensor, count: int | None) -> Tensor:
     """Positions (B, n) of the n = min(count, S) tokens most sure of the image's class, best first.
 
-    logits (B, S, Y). The image's class is the argmax of the mean logit over its tokens.
+    logits (B, S, Y); count None: all S. The image's class is the argmax of its tokens' mean logit.
     """
     image_class = logits.mean(1).argmax(-1)  # (B,)
     own = logits.gather(2, image_class[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(-1)

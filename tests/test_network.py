@@ -1,20 +1,28 @@
-"""The whole network on random stage tokens."""
+"""The whole network on random stage maps."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from fdhmfe.config.profiles import VARIANTS
 from fdhmfe.config.settings import Config, load
-from fdhmfe.losses import Batch
-from fdhmfe.network import FDHMFE, NodeMean, ProxyReadout
-from fdhmfe.proxies import maxmin_proxies, random_proxies
+from fdhmfe.losses import FDHMFELoss
+from fdhmfe.network import (
+    FDHMFE,
+    HashNetwork,
+    NodeMean,
+    Output,
+    ProxyReadout,
+    read_out_coder,
+    sign_coder,
+)
+from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies, random_proxies
 from fdhmfe.runs.methods import build_method
 from fdhmfe.stages import Selection
 
-CHANNELS, COUNTS, CLASSES = [6, 10, 12], [64, 16, 4], 5
+CHANNELS, SIDES, CLASSES = [6, 10, 12], [8, 4, 2], 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
-BATCH = Batch(LABELS, torch.arange(8), 0.0)
 
 
 def settings(**given) -> Config:
@@ -23,10 +31,10 @@ def settings(**given) -> Config:
 
 
 def stages(config: Config, batch: int = 8) -> list[Tensor]:
-    """Random tokens of the deepest `config.stages` stages."""
+    """Random maps of the deepest `config.stages` stages."""
     generator = torch.Generator().manual_seed(0)
-    shapes = list(zip(COUNTS, CHANNELS, strict=True))[-config.stages :]
-    return [torch.randn(batch, s, c, generator=generator) for s, c in shapes]
+    shapes = list(zip(CHANNELS, SIDES, strict=True))[-config.stages :]
+    return [torch.randn(batch, c, s, s, generator=generator) for c, s in shapes]
 
 
 def built(config: Config) -> torch.nn.Module:
@@ -39,7 +47,7 @@ def test_each_variant_builds_and_runs(variant):
     inputs = stages(config)
     before = [x.clone() for x in inputs]
     output = built(config)(inputs)
-    counts = COUNTS[-config.stages :]
+    counts = [side**2 for side in SIDES[-config.stages :]]
     assert output.u.shape == (8, 12)
     assert [z.shape for z in output.token_logits] == [(8, s, CLASSES) for s in counts]
     kept = [min(config.keep, s) if config.selection else s for s in counts]
@@ -54,17 +62,17 @@ def test_orthohash_reads_the_mean_of_the_last_stage_only():
     inputs = stages(config)
     output = network(inputs)
     assert output.u.shape == (8, 12)
-    assert (output.token_logits, output.kept_index) == ([], [])
-    shuffled = [torch.zeros_like(x) for x in inputs[:-1]] + [inputs[-1].flip(1)]
+    assert not (output.token_logits or output.kept_index)
+    shuffled = [torch.zeros_like(x) for x in inputs[:-1]] + [inputs[-1].flip(2)]
     torch.testing.assert_close(network(shuffled).u, output.u)
-    torch.testing.assert_close(network.hash(inputs[-1].mean(1)), output.u)
+    torch.testing.assert_close(network.hash(inputs[-1].mean((2, 3))), output.u)
 
 
 def test_without_selection_every_token_reaches_the_code():
     config = settings(selection=False, fusion=False)
     inputs = [x.requires_grad_() for x in stages(config)]
     built(config).eval()(inputs).u.sum().backward()
-    assert all((x.grad.abs().sum(-1) > 0).all() for x in inputs)
+    assert all((x.grad.abs().sum(1) > 0).all() for x in inputs)
 
 
 @pytest.mark.parametrize("fusion", [True, False])
@@ -121,8 +129,8 @@ def test_every_token_is_heard_by_fusion_and_the_mean_of_the_deepest_map(fusion):
     network(inputs).u.square().sum().backward()
     indices = nodes_of(network, network.fusion(inputs))
     for level, (x, index) in enumerate(zip(inputs, indices, strict=True)):
-        node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
-        heard = x.grad.abs().sum(-1) > 0
+        heard = x.grad.abs().sum(1).flatten(1) > 0  # (B, S)
+        node = torch.zeros(heard.shape, dtype=torch.bool).scatter_(1, index, True)
         assert heard[node].all()
         assert heard[~node].any() == (fusion or level == len(inputs) - 1)
 
@@ -152,7 +160,7 @@ def test_node_mean_is_the_normalised_mean_of_the_node_tokens():
 
 @pytest.mark.parametrize(("name", "draw"), [("maxmin", maxmin_proxies), ("random", random_proxies)])
 def test_proxies_are_fixed_and_stored(name, draw):
-    network = FDHMFE(settings(proxies=name, seed=3), CHANNELS, CLASSES)
+    network = built(settings(proxies=name, seed=3))
     expected = torch.from_numpy(draw(CLASSES, 12, 3)).float()
     assert torch.equal(network.proxies, expected)
     assert "proxies" in network.state_dict()
@@ -175,7 +183,7 @@ def test_overfits_eight_images(given):
     optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
-        total, _ = method.criterion(method.network(inputs), BATCH)
+        total, _ = method.objective(method.network(inputs), LABELS)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -189,7 +197,54 @@ def test_overfits_eight_images(given):
 def test_every_parameter_is_trained():
     config = settings()
     method = build_method(config, CHANNELS, LABELS)
-    total, _ = method.criterion(method.network(stages(config)), BATCH)
+    total, _ = method.objective(method.network(stages(config)), LABELS)
     total.backward()
     idle = [n for n, p in method.network.named_parameters() if p.grad is None]
     assert idle == []
+
+
+def test_it_is_built_and_trained_without_any_settings():
+    network = FDHMFE(CHANNELS, CLASSES, 12, width=16, keep=2, nodes=3)
+    assert np.array_equal(network.proxies.numpy(), maxmin_proxies(CLASSES, 12, 0))
+    total, terms = FDHMFELoss(triplet_weight=0)(network(stages(settings())), LABELS)
+    total.backward()
+    assert {"proxy", "token", "class", "background"} <= set(terms) and "triplet" not in terms
+
+
+@pytest.mark.parametrize("selection", [True, False])
+def test_maps_may_have_any_shape(selection):
+    shapes = [(6, 9, 14), (10, 5, 7), (12, 3, 4)]
+    maps = [torch.randn(4, *shape) for shape in shapes]
+    network = FDHMFE(CHANNELS, CLASSES, 12, width=16, keep=2, nodes=3, selection=selection).eval()
+    output = network(maps)
+    counts = [height * width for _, height, width in shapes]
+    assert [z.shape for z in output.token_logits] == [(4, s, CLASSES) for s in counts]
+    assert [i.shape[1] for i in output.kept_index] == ([2, 2, 2] if selection else counts)
+    turned = network([x.transpose(2, 3) for x in maps])  # places turn, the image stays the same
+    assert not selection or not torch.equal(turned.kept_index[0], output.kept_index[0])
+    torch.testing.assert_close(turned.u, output.u, atol=1e-4, rtol=1e-4)
+
+
+def test_proxies_are_arranged_by_features_and_stay_the_same_set():
+    network = FDHMFE(CHANNELS, CLASSES, 12, width=16, proxies=random_proxies(CLASSES, 12, 0))
+    drawn = network.proxies.numpy().copy()
+    features = np.random.default_rng(0).normal(size=(8, 3))
+    network.arrange(features, LABELS.numpy())
+    expected = arrange(drawn, class_similarity(features, LABELS.numpy()))
+    assert np.array_equal(network.proxies.numpy(), expected)
+    assert (expected != drawn).any() and sorted(map(tuple, expected)) == sorted(map(tuple, drawn))
+
+
+def test_a_network_without_proxies_has_none_to_arrange():
+    with pytest.raises(ValueError, match="HashNetwork has no proxies to arrange"):
+        HashNetwork().arrange(np.zeros((8, 3)), LABELS.numpy())
+
+
+def test_coders_by_hand():
+    proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    logits = torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])  # two experts of two minds: even odds
+    output = Output(torch.tensor([[-1.0, 2.0, 3.0]]), proxies, class_logits=logits)
+    assert torch.equal(sign_coder(output), output.u)
+    torch.testing.assert_close(read_out_coder(output), torch.tensor([[1.0, 0.0, 0.0]]))
+    with pytest.raises(ValueError, match="needs a network with class logits"):
+        read_out_coder(Output(output.u, proxies))

@@ -4,17 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdhmfe.stages import Fusion, Selector, best_tokens, resize_tokens, take
+from fdhmfe.stages import Fusion, Selector, best_tokens, resize_tokens, take, to_tokens
 
-CHANNELS, COUNTS = [3, 5, 7], [16, 9, 4]
+CHANNELS, SIZES = [3, 5, 7], [(4, 4), (3, 3), (2, 2)]
+COUNTS = [16, 9, 4]
 
 
 @pytest.fixture
 def stages() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [
-        torch.randn(2, count, channels, generator=generator)
-        for count, channels in zip(COUNTS, CHANNELS, strict=True)
+        torch.randn(2, channels, *size, generator=generator)
+        for size, channels in zip(SIZES, CHANNELS, strict=True)
     ]
 
 
@@ -29,23 +30,36 @@ def test_take_by_hand():
     assert take(x, torch.tensor([[2, 0], [1, 1]])).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
 
 
+def test_tokens_of_a_map_come_row_by_row():
+    x = torch.arange(12.0).reshape(1, 2, 2, 3)  # two channels, two rows, three columns
+    assert to_tokens(x).tolist() == [[[0, 6], [1, 7], [2, 8], [3, 9], [4, 10], [5, 11]]]
+
+
+def test_resize_tokens_of_a_map_that_is_no_square_by_hand():
+    # 2 x 4, numbered by row: the mean of each 2 x 2 block, then of each pair in a row
+    tokens = torch.arange(8.0).reshape(1, 8, 1)
+    assert resize_tokens(tokens, (2, 4), (1, 2)).flatten().tolist() == [2.5, 4.5]
+    assert resize_tokens(tokens, (2, 4), (2, 2)).flatten().tolist() == [0.5, 2.5, 4.5, 6.5]
+    assert resize_tokens(tokens, (2, 4), (4, 4)).shape == (1, 16, 1)
+
+
 def test_resize_tokens_down_by_hand():
     # 4x4 grid 0..15, one channel: the mean of each 2x2 block
     tokens = torch.arange(16.0).reshape(1, 16, 1)
-    assert resize_tokens(tokens, 4).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
-    assert resize_tokens(tokens, 1).flatten().tolist() == [7.5]
+    assert resize_tokens(tokens, (4, 4), (2, 2)).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert resize_tokens(tokens, (4, 4), (1, 1)).flatten().tolist() == [7.5]
 
 
 def test_resize_tokens_down_to_a_side_that_does_not_divide_by_hand():
     # 3x3 -> 2x2 averages overlapping 2x2 windows
     tokens = torch.arange(9.0).reshape(1, 9, 1)
-    assert resize_tokens(tokens, 4).flatten().tolist() == [2, 3, 5, 6]
+    assert resize_tokens(tokens, (3, 3), (2, 2)).flatten().tolist() == [2, 3, 5, 6]
 
 
 def test_resize_tokens_up_by_hand():
     # 1x2 doubled along a row is a, 3a/4 + b/4, a/4 + 3b/4, b; here rows differ by 8, columns by 4
     tokens = torch.tensor([0.0, 4.0, 8.0, 12.0]).reshape(1, 4, 1)
-    up = resize_tokens(tokens, 16).reshape(4, 4)
+    up = resize_tokens(tokens, (2, 2), (4, 4)).reshape(4, 4)
     assert up[0].tolist() == [0, 1, 3, 4]
     assert up[:, 0].tolist() == [0, 2, 6, 8]
     torch.testing.assert_close(up, up[:1] + up[:, :1])
@@ -54,8 +68,8 @@ def test_resize_tokens_up_by_hand():
 def test_resize_tokens_keeps_channels_and_images_apart():
     tokens = torch.zeros(2, 4, 3)
     tokens[1, :, 2] = 5
-    for count in (1, 9, 16):
-        resized = resize_tokens(tokens, count)
+    for side in (1, 3, 4):
+        count, resized = side**2, resize_tokens(tokens, (2, 2), (side, side))
         assert resized.shape == (2, count, 3)
         torch.testing.assert_close(resized[1, :, 2], torch.full((count,), 5.0))
         assert resized.sum() == pytest.approx(5 * count)
@@ -103,10 +117,10 @@ def test_fusion_by_hand():
     fusion = Fusion([2, 2], 2)
     for linear in (*fusion.down, *fusion.up, *(lateral[0] for lateral in fusion.lateral)):
         linear.weight.data, linear.bias.data = torch.eye(2), torch.zeros(2)
-    shallow, deep = torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[5.0, 1.0]]])
+    shallow, deep = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 1.0])
     # layer norm of two numbers gives -1 and +1; gelu(1) = 0.841345, gelu(-1) = -0.158655
     expected = torch.tensor([-1 + 0.841345, 1 - 0.158655])  # (-1, 1) + gelu(1, -1)
-    fused = fusion([shallow, deep])
+    fused = fusion([x.reshape(1, 2, 1, 1) for x in (shallow, deep)])
     torch.testing.assert_close(fused[0][0, 0], expected, atol=1e-4, rtol=0)
     back = torch.tensor([1.0, -1.0]) + torch.nn.functional.gelu(expected)
     torch.testing.assert_close(fused[1][0, 0], back, atol=1e-4, rtol=0)
@@ -131,6 +145,10 @@ def test_best_tokens_are_sure_of_the_images_class_not_of_any():
 
 def test_best_tokens_keeps_all_where_there_are_fewer():
     assert best_tokens(torch.randn(2, 3, 4), 10).sort(1).values.tolist() == [[0, 1, 2]] * 2
+
+
+def test_best_tokens_keeps_all_where_none_is_left_out():
+    assert best_tokens(torch.randn(2, 70, 4), None).sort(1).values.tolist() == [[*range(70)]] * 2
 
 
 def test_best_tokens_breaks_ties_by_position():

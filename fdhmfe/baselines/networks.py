@@ -6,92 +6,99 @@ rule out. Letters: B images, M training images, S tokens of all stages together,
 last stage, D width, P parts, V features, K bits.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fdhmfe.config.settings import Config
-from fdhmfe.network import HashLayer, Output
-from fdhmfe.stages import Fusion
+from fdhmfe.network import HashLayer, HashNetwork, Output
+from fdhmfe.stages import Fusion, to_tokens
 
 
-class PooledHash(nn.Module):
-    """The plain baseline: mean of the last stage's tokens -> hash layer.
-
-    proxies (Y, K) in {-1, +1}: one fixed code per class, for the losses that want them.
-    """
+class PooledHash(HashNetwork):
+    """The plain baseline: mean of the last stage's map -> hash layer."""
 
     def __init__(
-        self, config: Config, channels: list[int], proxies: np.ndarray | None = None
+        self, channels: Sequence[int], bits: int, *, proxies: np.ndarray | None = None
     ) -> None:
-        super().__init__()
-        self.hash = HashLayer(channels[-1], config.bits)
-        codes = None if proxies is None else torch.from_numpy(proxies).float()
-        self.register_buffer("proxies", codes)
+        super().__init__(proxies)
+        self.hash = HashLayer(channels[-1], bits)
 
-    def forward(self, stages: list[Tensor]) -> Output:
-        return Output(self.hash(stages[-1].mean(1)), [], [])
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        return Output(self.hash(pooled(maps[-1])), self.proxies)
 
 
-class PartOutput(NamedTuple):
-    """What a network of parts returns for a batch: an Output's u, and how it came about."""
+def pooled(x: Tensor) -> Tensor:
+    """The mean of a map over its places: (B, C, H, W) -> (B, C)."""
+    return to_tokens(x).mean(1)
 
-    u: Tensor  # (B, K) relaxed code
-    whole: Tensor  # (B, C) mean of the last stage's tokens
+
+class Attended(NamedTuple):
+    """What a network of parts has attended to: `own` of its Output."""
+
+    whole: Tensor  # (B, C) mean of the last stage's map
     parts: Tensor  # (B, P, D) feature of each part
     attention: Tensor  # (B, P, S) weights of each part's tokens, rows summing to one
 
+    @property
+    def features(self) -> Tensor:
+        """The whole and the parts side by side: (B, V), V = C + P D."""
+        return torch.cat([self.whole, self.parts.flatten(1)], dim=1)
+
 
 class TokenSet(nn.Module):
-    """All stages' tokens (B, S_l, C_l), brought to one width, as one set (B, S, D)."""
+    """The tokens of all maps (B, C_l, H_l, W_l), brought to one width, as one set (B, S, D)."""
 
-    def __init__(self, channels: list[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
         self.lateral = Fusion(channels, width, exchange=False)
 
-    def forward(self, stages: list[Tensor]) -> Tensor:
-        return torch.cat(self.lateral(stages), dim=1)
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return torch.cat(self.lateral(maps), dim=1)
 
 
-class PartHash(nn.Module):
+class PartHash(HashNetwork):
     """ExchNet's and A2-Net's network: the whole image and 4 attended parts -> one hash layer.
 
     A linear layer over all features gives the K bits, whatever K. Sources: ExchNet (arXiv
     2008.01369), A2-Net (NeurIPS 2021; arXiv 2311.12894).
     """
 
-    def __init__(self, config: Config, channels: list[int], parts: int = 4) -> None:
-        super().__init__()
-        self.tokens = TokenSet(channels, config.width)
-        self.score = nn.Linear(config.width, parts)
-        self.refine = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU())
-        self.hash = HashLayer(channels[-1] + parts * config.width, config.bits)
-        self.register_buffer("proxies", None)
+    def __init__(
+        self,
+        channels: Sequence[int],
+        bits: int,
+        *,
+        width: int = 128,
+        parts: int = 4,
+        proxies: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(proxies)
+        self.tokens = TokenSet(channels, width)
+        self.score = nn.Linear(width, parts)
+        self.refine = nn.Sequential(nn.Linear(width, width), nn.GELU())
+        self.hash = HashLayer(channels[-1] + parts * width, bits)
 
-    def forward(self, stages: list[Tensor]) -> PartOutput:
-        tokens = self.tokens(stages)  # (B, S, D)
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        tokens = self.tokens(maps)  # (B, S, D)
         attention = self.score(tokens).softmax(1).transpose(1, 2)  # (B, P, S)
         parts = self.refine(attention @ tokens)  # (B, P, D)
-        whole = stages[-1].mean(1)  # (B, C)
-        return PartOutput(self.encode(whole, parts), whole, parts, attention)
+        whole = pooled(maps[-1])  # (B, C)
+        attended = Attended(whole, parts, attention)
+        return Output(self.encode(attended), self.proxies, own=attended)
 
-    def encode(self, whole: Tensor, parts: Tensor) -> Tensor:
-        """u (B, K) of the whole (B, C) and the parts (B, P, D)."""
-        return self.hash(features_of(whole, parts))
+    def encode(self, attended: Attended) -> Tensor:
+        """u (B, K) of what was attended to."""
+        return self.hash(attended.features)
 
     def decode(self, code: Tensor) -> Tensor:
         """Features (B, V) that a code (B, K) stands for: the hash layer's weights, backwards."""
         return code @ self.hash.linear.weight
 
 
-def features_of(whole: Tensor, parts: Tensor) -> Tensor:
-    """The whole (B, C) and the parts (B, P, D) side by side: (B, V), V = C + P D."""
-    return torch.cat([whole, parts.flatten(1)], dim=1)
-
-
-class SEMICON(nn.Module):
+class SEMICON(HashNetwork):
     """Three parts found one after the other, each where the ones before did not look.
 
     Half of the bits come from the whole image, the rest from the parts; what does not divide goes
@@ -100,25 +107,32 @@ class SEMICON(nn.Module):
     Source: SEMICON (arXiv 2209.13833).
     """
 
-    def __init__(self, config: Config, channels: list[int], parts: int = 3) -> None:
-        super().__init__()
-        width = config.width // 2  # its attention trunk is narrow too: 64 channels
-        self.tokens = TokenSet(channels, width)
-        self.scores = nn.ModuleList(nn.Linear(width, 1) for _ in range(parts))
-        self.interaction = ChannelInteraction(width)
-        local = config.bits // 2
-        self.whole_hash = HashLayer(channels[-1], config.bits - local)
-        self.part_hash = nn.ModuleList(HashLayer(width, k) for k in shares(local, parts))
-        self.register_buffer("proxies", None)
+    def __init__(
+        self,
+        channels: Sequence[int],
+        bits: int,
+        *,
+        width: int = 128,
+        parts: int = 3,
+        proxies: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(proxies)
+        narrow = width // 2  # its authors' attention trunk is narrow, too: 64 channels
+        self.tokens = TokenSet(channels, narrow)
+        self.scores = nn.ModuleList(nn.Linear(narrow, 1) for _ in range(parts))
+        self.interaction = ChannelInteraction(narrow)
+        local = bits // 2
+        self.whole_hash = HashLayer(channels[-1], bits - local)
+        self.part_hash = nn.ModuleList(HashLayer(narrow, k) for k in shares(local, parts))
 
-    def forward(self, stages: list[Tensor]) -> Output:
-        tokens = remaining = self.tokens(stages)  # (B, S, D)
-        codes = [self.whole_hash(stages[-1].mean(1))]
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        tokens = remaining = self.tokens(maps)  # (B, S, D)
+        codes = [self.whole_hash(pooled(maps[-1]))]
         for score, code in zip(self.scores, self.part_hash, strict=True):
             attention = score(remaining).softmax(1)  # (B, S, 1)
             codes.append(code(self.interaction(tokens * attention * tokens.shape[1])))
             remaining = remaining * (2 - suppression_mask(attention))
-        return Output(torch.cat(codes, dim=1), [], [])
+        return Output(torch.cat(codes, dim=1), self.proxies)
 
 
 class ChannelInteraction(nn.Module):
@@ -161,21 +175,20 @@ def shares(total: int, parts: int) -> list[int]:
     return [total // parts + (place < total % parts) for place in range(parts)]
 
 
-class RandomProjection(nn.Module):
+class RandomProjection(HashNetwork):
     """LSH: u = (x - mean) W for Gaussian W (C, K); the sign of a bit is a random half-space.
 
-    x: mean of the last stage's tokens. Source: Charikar, "Similarity estimation techniques from
+    x: mean of the last stage's map. Source: Charikar, "Similarity estimation techniques from
     rounding algorithms" (STOC 2002).
     """
 
-    def __init__(self, channels: int, bits: int) -> None:
+    def __init__(self, channels: Sequence[int], bits: int) -> None:
         super().__init__()
-        self.register_buffer("proxies", None)
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("projection", torch.randn(channels, bits))
+        self.register_buffer("mean", torch.zeros(channels[-1]))
+        self.register_buffer("projection", torch.randn(channels[-1], bits))
 
-    def forward(self, stages: list[Tensor]) -> Output:
-        return Output((stages[-1].mean(1) - self.mean) @ self.projection, [], [])
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        return Output((pooled(maps[-1]) - self.mean) @ self.projection)
 
     def fit(self, features: Tensor) -> None:
         """Centre on the pooled features (M, C) of the training images."""
@@ -189,10 +202,12 @@ class ITQ(RandomProjection):
     codes" (CVPR 2011). Needs K <= C.
     """
 
-    def __init__(self, channels: int, bits: int) -> None:
+    def __init__(self, channels: Sequence[int], bits: int) -> None:
         super().__init__(channels, bits)
-        if bits > channels:
-            raise ValueError(f"ITQ needs bits <= channels: {bits} bits from {channels} channels")
+        if bits > channels[-1]:
+            raise ValueError(
+                f"ITQ needs bits <= channels: {bits} bits from {channels[-1]} channels"
+            )
 
     def fit(self, features: Tensor) -> None:
         """Principal directions (C, K) of the features (M, C), then 50 rounds of rotation."""

@@ -1,26 +1,44 @@
 """Settings of a run, profiles of settings, and what can be chosen."""
 
-from fdhmfe.support.lazy import handed_on
+from fdhmfe.config.methods import CLOSED_FORM, CODERS, METHODS, NETWORKS, OBJECTIVES, Composition
+from fdhmfe.config.profiles import (
+    BITS,
+    DATASETS,
+    NEEDS,
+    OFF,
+    PLAIN,
+    PROFILES,
+    SEEDS,
+    TABLE_METHODS,
+    TUNED,
+    VARIANTS,
+    only,
+    table_seeds,
+    tuning,
+)
+from fdhmfe.config.settings import Config, check_type, load
 
-NAMES = {
-    "BITS": "fdhmfe.config.profiles",
-    "CLOSED_FORM": "fdhmfe.config.profiles",
-    "Config": "fdhmfe.config.settings",
-    "DATASETS": "fdhmfe.config.profiles",
-    "METHODS": "fdhmfe.config.profiles",
-    "NEEDS": "fdhmfe.config.profiles",
-    "OFF": "fdhmfe.config.profiles",
-    "PLAIN": "fdhmfe.config.profiles",
-    "PROFILES": "fdhmfe.config.profiles",
-    "SEEDS": "fdhmfe.config.profiles",
-    "TABLE_METHODS": "fdhmfe.config.profiles",
-    "TUNED": "fdhmfe.config.profiles",
-    "VARIANTS": "fdhmfe.config.profiles",
-    "check_type": "fdhmfe.config.settings",
-    "load": "fdhmfe.config.settings",
-    "only": "fdhmfe.config.profiles",
-    "table_seeds": "fdhmfe.config.profiles",
-    "tuning": "fdhmfe.config.profiles",
-}
-__all__ = list(NAMES)
-__getattr__ = handed_on(__name__, NAMES)
+__all__ = [
+    "BITS",
+    "CLOSED_FORM",
+    "CODERS",
+    "DATASETS",
+    "METHODS",
+    "NEEDS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "OFF",
+    "PLAIN",
+    "PROFILES",
+    "SEEDS",
+    "TABLE_METHODS",
+    "TUNED",
+    "VARIANTS",
+    "Composition",
+    "Config",
+    "check_type",
+    "load",
+    "only",
+    "table_seeds",
+    "tuning",
+]

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fdhmfe.config.methods import METHODS
+
 BITS = (12, 24, 32, 48)
 
 
@@ -73,24 +75,12 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-CLOSED_FORM = ("lsh", "itq")  # fitted at once, without labels: nothing to tune
-
-
-METHODS = (
-    "fdh-mfe",
-    *CLOSED_FORM,
-    *("dpsh", "hashnet", "adsh"),  # pairs of images
-    *("csq", "dpn", "orthohash"),  # images against class codes
-    *("exchnet", "a2-net", "semicon"),  # fine-grained: attention, trained as adsh is
-)
-
-
 # What the tables of notebooks 07 and 09 hold, by profile: methods, and seeds per cell
 _FEW = ("fdh-mfe", "lsh", "csq", "orthohash", "a2-net")
 
 
 TABLE_METHODS = MappingProxyType(
-    {"smoke": _FEW[:4], "quick": _FEW, "laptop": METHODS, "paper": METHODS}
+    {"smoke": _FEW[:4], "quick": _FEW, "laptop": tuple(METHODS), "paper": tuple(METHODS)}
 )
 
 

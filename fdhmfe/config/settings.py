@@ -6,7 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fdhmfe.config.profiles import DATASETS, METHODS, PROFILES, VARIANTS, tuning
+from fdhmfe.config.methods import CODERS, METHODS, NETWORKS, OBJECTIVES, Composition, compose, find
+from fdhmfe.config.profiles import DATASETS, PROFILES, VARIANTS, tuning
 from fdhmfe.support.places import resolve, suggest
 
 
@@ -20,7 +21,10 @@ class Config:
     data_dir: str = ""  # where the images are; the toy set draws its own
     weights: str = ""  # a weight file for `backbone`; empty: download, or the embedded one
     backbone: str = "embedded"  # embedded | a torchvision name | timm/NAME
-    method: str = "fdh-mfe"  # a name in METHODS
+    method: str = "fdh-mfe"  # a name in METHODS, or module:NAME of a Composition
+    network: str = ""  # in place of the method's own: a name in NETWORKS, or module:Class
+    objective: str = ""  # the same, in OBJECTIVES
+    coder: str = ""  # the same, in CODERS
     variant: str = "full"  # a name in VARIANTS
     bits: int = 48
     seed: int = 0
@@ -88,6 +92,12 @@ class Config:
         return max(3, self.stages)
 
     @property
+    def composition(self) -> Composition:
+        """The method's network, objective and coder, with those exchanged that are given."""
+        parts = {"network": self.network, "objective": self.objective, "coder": self.coder}
+        return compose(self.method, **parts)
+
+    @property
     def output_dir(self) -> Path:
         """results/<profile>; a relative `results_dir` starts at the repository root."""
         return resolve(self.results_dir) / self.profile
@@ -97,7 +107,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "profile": tuple(PROFILES),
         "dataset": DATASETS,
-        "method": METHODS,
+        "method": tuple(METHODS),
+        "network": ("", *NETWORKS),
+        "objective": ("", *OBJECTIVES),
+        "coder": ("", *CODERS),
         "variant": tuple(VARIANTS),
         "proxies": ("maxmin", "random"),
         "precision": ("32", "bf16"),
@@ -105,6 +118,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+PARTS = ("method", "network", "objective", "coder")
 POSITIVE = (
     *("bits", "toy_classes", "toy_train", "toy_test", "image_size", "embedded_epochs", "views"),
     *("grid", "stages", "width", "keep", "nodes"),
@@ -124,6 +138,8 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
             raise ValueError(f"unknown parameter {name!r}{suggest(name, types)}")
     chosen = {"profile": profile, **overrides}
     for name, choices in CHOICES.items():
+        if name in PARTS and ":" in str(chosen.get(name)):
+            continue  # one's own, by its place
         if name in chosen and chosen[name] not in choices:
             raise ValueError(
                 f"{name}={chosen[name]!r} is not known{suggest(chosen[name], choices)}"
@@ -137,6 +153,7 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     if checked.get("views", 2) < 2:
         raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
     method, name = checked.get("method", Config.method), checked.get("variant", "full")
+    find(method)  # one's own is imported, so that a wrong place is said at once
     if name != "full" and method != "fdh-mfe":
         raise ValueError(f"variant={name!r} switches a part of fdh-mfe; method {method!r} has none")
     variant, tuned = VARIANTS[name], tuning(profile, method)

@@ -66,7 +66,7 @@ def open_encoder(run: Path, **places: str) -> Encoder:
     state = load_file(run / "model.safetensors")
     with torch.inference_mode():
         probe = backbone(torch.zeros(1, 3, config.image_size, config.image_size))
-    channels = [tokens.shape[-1] for tokens in probe][-config.stages :]
+    channels = [x.shape[1] for x in probe][-config.stages :]
     head = build_method(config, channels, torch.arange(classes_of(run, state))).network
     network = FineTuned(backbone, head, len(channels), config.precision)
     (network if config.finetune else head).load_state_dict(state)

@@ -122,9 +122,9 @@ def read_images(run: TrainedRun, images: Tensor) -> list[Tensor]:
 
 
 def rounded_tokens(backbone: nn.Module, images: Tensor) -> list[Tensor]:
-    """All stages' tokens of images (B, 3, S, S), rounded to float16 as the feature cache's are."""
-    tokens = backbone(images.contiguous(memory_format=torch.channels_last))
-    return [stage.half().float() for stage in tokens]
+    """All stage maps of images (B, 3, S, S), rounded to float16 as the feature cache's are."""
+    maps = backbone(images.contiguous(memory_format=torch.channels_last))
+    return [x.half().float() for x in maps]
 
 
 @torch.inference_mode()
@@ -140,7 +140,7 @@ def kept_cells(output: Output, shifts: Sequence[float]) -> np.ndarray:
     A square is half a cell of the finest stage. shifts (L,), in cells: how far off each stage's
     tokens look, to the nearest square. G is 0 where the network keeps no regions.
     """
-    index = getattr(output, "kept_index", [])
+    index = output.kept_index
     if not index:
         return np.zeros((len(output.u), 0, 0), np.uint8)
     sides = [math.isqrt(logits.shape[1]) for logits in output.token_logits]

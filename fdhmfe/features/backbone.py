@@ -23,10 +23,10 @@ from fdhmfe.support.places import suggest
 
 
 class StageBackbone(nn.Module):
-    """Images (B, 3, H, W) -> the deepest `len(stages)` maps as tokens (B, S_l, C_l).
+    """Images (B, 3, H, W) -> the deepest L stage maps (B, C_l, H_l, W_l), shallow to deep.
 
-    Maps wider than `grid` are average-pooled to grid x grid first: shallow stages keep their
-    detail in the channels, and the token count stays modest.
+    Maps wider than `grid` are average-pooled to grid x grid: shallow stages keep their detail in
+    the channels, and there are not too many places.
     """
 
     def __init__(self, extractor: Callable[[Tensor], list[Tensor]], grid: int) -> None:
@@ -35,12 +35,8 @@ class StageBackbone(nn.Module):
         self.grid = grid
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return [self.tokens(x) for x in self.extractor(images)]
-
-    def tokens(self, x: Tensor) -> Tensor:
-        if x.shape[-1] > self.grid:
-            x = F.adaptive_avg_pool2d(x, self.grid)
-        return x.flatten(2).transpose(1, 2)
+        maps = self.extractor(images)
+        return [F.adaptive_avg_pool2d(x, self.grid) if x.shape[-1] > self.grid else x for x in maps]
 
 
 def pretrained(

@@ -27,15 +27,16 @@ SAVE_EVERY = 16  # batches between two points to resume from: flushing is slow
 
 @dataclass(frozen=True)
 class StageCache:
-    """Cached tokens of one view. `rows` are the table rows stored, in increasing order."""
+    """Cached maps of one view. `rows` are the table rows stored, in increasing order."""
 
     rows: np.ndarray  # (M,)
-    stages: list[np.ndarray]  # L arrays (M, S_l, C_l) float16, memory-mapped
+    stages: list[np.ndarray]  # L arrays (M, H_l, W_l, C_l) float16, memory-mapped
 
     def read(self, rows: np.ndarray, deepest: int) -> list[Tensor]:
-        """Tokens of the given table rows, `deepest` L stages: float32 tensors (B, S_l, C_l)."""
+        """Maps of the given table rows, `deepest` L stages: float32 tensors (B, C_l, H_l, W_l)."""
         index = np.searchsorted(self.rows, rows)
-        return [torch.from_numpy(stage[index]).float() for stage in self.stages[-deepest:]]
+        maps = (torch.from_numpy(stage[index]).float() for stage in self.stages[-deepest:])
+        return [x.permute(0, 3, 1, 2) for x in maps]
 
 
 def read_ahead(
@@ -85,14 +86,14 @@ def compute(
     # The caller's stays where it is; a copy of a traced network forgets that it only evaluates.
     network = deepcopy(backbone).eval().to(place)
     with torch.inference_mode():
-        shapes = [t.shape[1:] for t in backbone(torch.zeros(1, 3, size, size))]
+        shapes = [x.shape[1:] for x in backbone(torch.zeros(1, 3, size, size))]  # (C_l, H_l, W_l)
     counter = folder / "progress.json"
     start = read_json(counter)["done"] if counter.exists() else 0
     np.save(folder / "rows.npy", rows)
     files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
     if not start:
         for file, shape in zip(files, shapes, strict=True):
-            shape = (len(rows), *shape)
+            shape = (len(rows), *shape[1:], shape[0])
             np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
             reserve(file)
     stages = [np.load(file, mmap_mode="r+") for file in files]
@@ -102,9 +103,9 @@ def compute(
     for first in progress(firsts, f"stage features, view {view}"):
         images = next(loaded)
         with torch.inference_mode():
-            tokens = network(images.to(place).contiguous(memory_format=torch.channels_last))
-        for stage, values in zip(stages, tokens, strict=True):
-            stage[first : first + BATCH] = values.half().cpu().numpy()
+            maps = network(images.to(place).contiguous(memory_format=torch.channels_last))
+        for stage, values in zip(stages, maps, strict=True):
+            stage[first : first + BATCH] = values.permute(0, 2, 3, 1).half().cpu().numpy()
         if (first - start) // BATCH % SAVE_EVERY == SAVE_EVERY - 1:
             for stage in stages:
                 stage.flush()

@@ -1,66 +1,63 @@
 """Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fdhmfe.config.methods import METHODS
 from fdhmfe.figures.frames import unframe
 from fdhmfe.metrics import evaluate, hamming_distance
 
 WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
 BLUE = "#0072B2"
-# One colour per family of methods; within it, markers and lines tell them apart. FDH-MFE has the
-# only solid, thick line. The colours are Okabe and Ito's.
-METHOD_NAMES = {
-    "fdh-mfe": "FDH-MFE",
-    "lsh": "LSH",
-    "itq": "ITQ",
-    "dpsh": "DPSH",
-    "hashnet": "HashNet",
-    "adsh": "ADSH",
-    "csq": "CSQ",
-    "dpn": "DPN",
-    "orthohash": "OrthoHash",
-    "exchnet": "ExchNet",
-    "a2-net": "A²-Net",
-    "semicon": "SEMICON",
-    "class-id": "class id (reference)",
-    "unquantised": "unquantised (reference)",
+# One colour per family of methods, after Okabe and Ito; within a family, markers and lines tell the
+# methods apart. FDH-MFE has the only solid, thick line.
+COLOURS = {
+    "ours": BLUE,
+    "projections": "#7F7F7F",
+    "pairs of images": "#009E73",  # bluish green
+    "class codes": "#E69F00",  # orange
+    "parts": "#CC79A7",  # reddish purple
+    "references": "#000000",
 }
-METHOD_COLOURS = {
-    "fdh-mfe": BLUE,
-    **dict.fromkeys(("lsh", "itq"), "#7F7F7F"),
-    **dict.fromkeys(("dpsh", "hashnet", "adsh"), "#009E73"),  # bluish green
-    **dict.fromkeys(("csq", "dpn", "orthohash"), "#E69F00"),  # orange
-    **dict.fromkeys(("exchnet", "a2-net", "semicon"), "#CC79A7"),  # reddish purple
-    **dict.fromkeys(("class-id", "unquantised"), "#000000"),
-}
-METHOD_MARKERS = dict(zip(METHOD_NAMES, "oPX^v<Ddsp*h1+", strict=True))
-METHOD_LINES = {
-    "fdh-mfe": "-",
-    **dict.fromkeys(("lsh", "dpsh", "csq", "exchnet", "class-id"), ":"),
-    **dict.fromkeys(("itq", "hashnet", "dpn", "a2-net"), "-."),
-    **dict.fromkeys(("adsh", "orthohash", "semicon", "unquantised"), "--"),
-}
+OWN_COLOURS = ("#D55E00", "#56B4E9", "#8C6D00")  # of methods that are in no table of ours
+REFERENCES = {"class-id": "class id (reference)", "unquantised": "unquantised (reference)"}
+MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
+LINES = (":", "-.", "--")
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 
 
-def style(method: str) -> dict[str, object]:
-    """Line keywords by which a method is known in every chart."""
-    own = method == "fdh-mfe"
-    return {
-        "label": METHOD_NAMES[method],
-        "color": METHOD_COLOURS[method],
-        "marker": METHOD_MARKERS[method],
-        "linestyle": METHOD_LINES[method],
-        "linewidth": 2.5 if own else 1.2,
-        "markersize": 5,
-        "zorder": 3 if own else 2,
-    }
+def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Line keywords by which each method is known in every chart, in the order of a legend.
+
+    Methods that the kit does not know come last, each with a colour and a marker of its own.
+    """
+    known = {m.name: (m.title, m.family) for m in METHODS.values()}
+    known |= {name: (title, "references") for name, title in REFERENCES.items()}
+    wanted = list(dict.fromkeys(names))
+    own = [name for name in wanted if name not in known]
+    colours = COLOURS | dict(zip(own, cycle(OWN_COLOURS)))
+    known |= {name: (name, name) for name in own}
+    found, seen = {}, Counter()
+    for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
+        ours = family == "ours"
+        found[name] = {
+            "label": title,
+            "color": colours[family],
+            "marker": marker,
+            "linestyle": "-" if ours else LINES[seen[family] % len(LINES)],
+            "linewidth": 2.5 if ours else 1.2,
+            "markersize": 5,
+            "zorder": 3 if ours else 2,
+        }
+        seen[family] += 1
+    return {name: look for name, look in found.items() if name in wanted}
 
 
 def wrapped(title: str, width: int) -> str:
@@ -131,12 +128,12 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 6 if crowded else 4.6), layout="constrained")
     axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False).ravel()
     for axis, limit in zip(axes, limits, strict=True):
-        for method in [name for name in METHOD_NAMES if name in set(cells.method)]:
+        for method, look in styles(cells.method).items():
             rows = 100 * cells[cells.method == method].set_index("bits")[["mean", "min", "max"]]
             rows = rows.sort_index()
             spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
             bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
-            axis.errorbar(rows.index, rows["mean"], **bars, **style(method))
+            axis.errorbar(rows.index, rows["mean"], **bars, **look)
         axis.set(ylabel="mAP@all (%)", ylim=limit)
     axes[-1].set_xlabel("code length (bits)")
     axes[-1].set_xticks(sorted(cells.bits.unique()))
@@ -164,14 +161,15 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1)
+    looks = styles(codes)
     for method, arrays in codes.items():
         cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
         scores = evaluate(*arrays, cuts=cutoffs)
         hits = [scores.hits["expected", k].mean() / k for k in cutoffs]
-        upper.plot(cutoffs, 100 * np.array(hits), **style(method))
+        upper.plot(cutoffs, 100 * np.array(hits), **looks[method])
         _, precision, recall = scores.curve
         found = recall > 0
-        lower.plot(100 * recall[found], 100 * precision[found], markevery=8, **style(method))
+        lower.plot(100 * recall[found], 100 * precision[found], markevery=8, **looks[method])
     upper.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
     upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))

@@ -12,7 +12,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.proxies import class_means
 from fdhmfe.runs import results
 from fdhmfe.runs.inputs import ImageSource, Inputs, prepare
-from fdhmfe.runs.methods import arrange_proxies, build_method
+from fdhmfe.runs.methods import build_method
 from fdhmfe.runs.scoring import Encoded, metric_rows
 from fdhmfe.runs.statistics import coverages, share_on_object
 from fdhmfe.support import distributed
@@ -68,7 +68,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
         model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
     history, pace = train_model(model, config, inputs, checkpoint)
-    encoded = encode(model.network, inputs)
+    encoded = encode(model, inputs)
     if distributed.rank():
         return
     facts = {
@@ -83,7 +83,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
     solved = solved_codes(model, inputs)
     if solved is not None:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
-    rows = metric_rows(encoded, config.method, solved)
+    rows = metric_rows(encoded, config.composition.name, solved)
     results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
     remove_checkpoints(checkpoint)
 
@@ -106,20 +106,21 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
     """Train on the train split; the history of a closed-form method is empty.
 
-    FDH-MFE's proxies are given out first, by the likeness of the classes before any training.
+    An objective that wants its proxies arranged gets them so first, by features before training.
     Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
     rows = inputs.dataset.rows("train")
-    if method.criterion is None:
-        network = method.network
-        head = network.head if isinstance(network, FineTuned) else network
+    head = method.network.head if isinstance(method.network, FineTuned) else method.network
+    if method.objective is None:
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
         return train.Fitted([], None)
-    labels = torch.from_numpy(inputs.dataset.labels(rows))
-    if config.method == "fdh-mfe" and config.arranged:
-        arrange_proxies(method, pooled_features(inputs, rows), labels)
+    labels = inputs.dataset.labels(rows)
+    if method.objective.arranges and config.arranged:
+        head.arrange(pooled_features(inputs, rows), labels)
+        head.proxies.copy_(distributed.as_the_first(head.proxies.cpu()))
     try:
-        return train.fit(method, inputs.source, rows, labels, config, checkpoint)
+        source = inputs.source
+        return train.fit(method, source, rows, torch.from_numpy(labels), config, checkpoint)
     except train.LossError as error:
         files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
         raise FloatingPointError(
@@ -127,14 +128,17 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         ) from error
 
 
-def encode(model: nn.Module, inputs: Inputs) -> Encoded:
+def encode(method: Method, inputs: Inputs) -> Encoded:
     """Relaxed codes of queries and database, and the centres that top-1 compares them with.
 
     The centres are the network's proxies; where it has none, or none for the database's classes,
     they are the mean relaxed codes of those classes in the database.
     """
     query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
-    u, u_database = (train.relaxed_codes(model, inputs.source, rows) for rows in (query, database))
+    model, coder = method.network, method.coder
+    u, u_database = (
+        train.relaxed_codes(model, inputs.source, rows, coder) for rows in (query, database)
+    )
     query_labels, database_labels = map(inputs.dataset.labels, (query, database))
     centres, proxies = class_means(u_database, database_labels), model.proxies
     if proxies is not None and len(proxies) >= len(centres):
@@ -145,9 +149,9 @@ def encode(model: nn.Module, inputs: Inputs) -> Encoded:
 def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
     """The database's codes that the criterion solved from labels, if the database is its images."""
     database, train_rows = map(inputs.dataset.rows, ("database", "train"))
-    if method.criterion is None or not np.array_equal(database, train_rows):
+    if method.objective is None or not np.array_equal(database, train_rows):
         return None
-    codes = method.criterion.database_codes()
+    codes = method.objective.database_codes()
     return None if codes is None else codes.cpu().numpy()
 
 
@@ -161,9 +165,9 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
         return {}
     device = distributed.device_of(network.eval())
-    tokens = (whole for (whole,) in inputs.source.encoding_batches(batches(rows), views=[0]))
-    outputs = [network(train.on_device(batch, device)) for batch in tokens]
-    if not getattr(outputs[0], "kept_index", []):
+    maps = (whole for (whole,) in inputs.source.encoding_batches(batches(rows), views=[0]))
+    outputs = [network(train.on_device(batch, device)) for batch in maps]
+    if not outputs[0].kept_index:
         return {}
     masks = [inputs.dataset.mask(row) for row in rows]
     stages = zip(outputs[0].token_logits, inputs.shifts, strict=True)

@@ -1,68 +1,61 @@
-"""Methods by name: each is a network and the criterion it is trained with, on one shared loop."""
+"""From a method's name to its network, objective and coder, ready to be trained."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fdhmfe.baselines import objectives
-from fdhmfe.baselines.centres import balanced_codes, hash_centres
-from fdhmfe.baselines.networks import ITQ, SEMICON, PartHash, PooledHash, RandomProjection
+from fdhmfe.config.methods import CODERS, NETWORKS, OBJECTIVES, part
 from fdhmfe.config.settings import Config
-from fdhmfe.losses import FDHMFELoss
-from fdhmfe.network import FDHMFE
-from fdhmfe.proxies import arrange, class_similarity, random_proxies
-from fdhmfe.support import distributed
+from fdhmfe.losses import Objective
+from fdhmfe.proxies import maxmin_proxies, random_proxies
 from fdhmfe.training.train import Method
 
 
-def build_method(config: Config, channels: list[int], labels: Tensor) -> Method:
-    """The network and criterion `config.method` names, initialised from `config.seed`.
+def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Method:
+    """The parts that `config` names, initialised from `config.seed`.
 
-    labels (M,): those of the training images, 0..Y-1.
+    channels: C_l of each stage map; labels (M,): those of the training images, 0..Y-1. A part gets
+    those of its arguments that are settings of the same name, or facts of the data. Raises
+    ValueError for parts that do not go together.
     """
     torch.manual_seed(config.seed)
-    classes = int(labels.max()) + 1
-    match config.method:
-        case "lsh":
-            return Method(RandomProjection(channels[-1], config.bits), None)
-        case "itq":
-            return Method(ITQ(channels[-1], config.bits), None)
-        case "orthohash" | "csq" | "dpn":
-            draw, criterion = CLASS_CODES[config.method]
-            proxies = draw(classes, config.bits, config.seed)
-            network = PooledHash(config, channels, proxies)
-            return Method(network, criterion(network, config))
-        case "dpsh":
-            return Method(PooledHash(config, channels), objectives.DPSHLoss(config, labels))
-        case "hashnet":
-            return Method(PooledHash(config, channels), objectives.HashNetLoss(config))
-        case "adsh":
-            return Method(PooledHash(config, channels), objectives.ADSHLoss(config, labels))
-        case "exchnet":
-            network = PartHash(config, channels)
-            return Method(network, objectives.ExchNetLoss(network, config, labels))
-        case "a2-net":
-            network = PartHash(config, channels)
-            return Method(network, objectives.A2NetLoss(network, config, labels))
-        case "semicon":
-            return Method(SEMICON(config, channels), objectives.ADSHLoss(config, labels))
-    network = FDHMFE(config, channels, classes)
-    return Method(network, FDHMFELoss(network, config))
+    chosen, classes = config.composition, int(labels.max()) + 1
+    known: dict[str, Any] = asdict(config) | {"channels": list(channels), "classes": classes}
+    known |= {"labels": labels, "proxies": None}
+    coder = part(chosen.coder, CODERS)
+    if not chosen.objective:
+        network = called(part(chosen.network, NETWORKS), known)
+        if not hasattr(network, "fit"):
+            raise ValueError(f"network {chosen.network!r} must be trained: name an objective")
+        return Method(network, None, coder)
+    objective = part(chosen.objective, OBJECTIVES)
+    known["proxies"] = class_codes(objective, config, classes)
+    network = known["network"] = called(part(chosen.network, NETWORKS), known)
+    if not list(network.parameters()):
+        raise ValueError(f"network {chosen.network!r} has nothing to train for an objective")
+    if objective.tuned:
+        default = inspect.signature(objective).parameters[objective.tuned].default
+        known[objective.tuned] = known.get(objective.tuned, default) * config.loss_weight
+    return Method(network, called(objective, known), coder)
 
 
-def arrange_proxies(method: Method, features: np.ndarray, labels: Tensor) -> None:
-    """Give the method's proxies out anew: classes alike in features (M, C) get near ones.
+def class_codes(objective: type[Objective], config: Config, classes: int) -> np.ndarray | None:
+    """The proxies (Y, K) that an objective wants, drawn from `config.seed`; None if it wants none.
 
-    labels (M,): those of the images. Several processes agree.
+    The ablation `proxies=random` takes coin flips in place of max-min ones.
     """
-    similarity = class_similarity(features, labels.numpy())
-    arranged = arrange(method.network.proxies.cpu().numpy(), similarity)
-    method.network.proxies.copy_(torch.from_numpy(distributed.as_the_first(arranged)))
+    draw = objective.class_codes
+    if draw is maxmin_proxies and config.proxies == "random":
+        draw = random_proxies
+    return None if draw is None else draw(classes, config.bits, config.seed)
 
 
-# Methods that train a pooled hash layer towards class codes: how the codes are drawn, and the loss
-CLASS_CODES = {
-    "orthohash": (random_proxies, objectives.OrthoHashLoss),
-    "csq": (hash_centres, objectives.CSQLoss),
-    "dpn": (balanced_codes, objectives.DPNLoss),
-}
+def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:
+    """What `make` returns, given those of its arguments that are known."""
+    names = inspect.signature(make).parameters
+    return make(**{name: known[name] for name in names if name in known})

@@ -57,7 +57,7 @@ def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
     aside = PLACES if config.finetune else PLACES + FINE_TUNING
     settings = {k: v for k, v in asdict(config).items() if k not in aside}
     key = content_hash(settings, dataset_hash, backbone_id)[:8]
-    names = (config.dataset, config.method, config.variant)
+    names = (config.dataset, config.composition.name, config.variant)
     return "-".join([*names, f"{config.bits}bits", f"seed{config.seed}", key])
 
 
@@ -117,7 +117,8 @@ def write_run(
     of scoring.metric_rows; they are completed with the run's settings.
     """
     names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
-    common = {name: getattr(config, name) for name in names} | {"run_id": folder.name}
+    common = {name: getattr(config, name) for name in names}
+    common |= {"run_id": folder.name, "method": config.composition.name}
     table = pd.DataFrame([{**common, **row} for row in rows])
     with ExitStack() as files:  # which take their places in reverse order
 

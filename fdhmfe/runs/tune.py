@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from fdhmfe import config
-from fdhmfe.config.profiles import CLOSED_FORM, METHODS, PROFILES, TUNED
+from fdhmfe.config.methods import CLOSED_FORM, METHODS
+from fdhmfe.config.profiles import PROFILES, TUNED
 from fdhmfe.config.settings import Config
 from fdhmfe.runs import results
 from fdhmfe.runs.sweep import sweep

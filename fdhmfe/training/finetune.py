@@ -1,9 +1,12 @@
 """A backbone trained together with its hashing head."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from fdhmfe.network import Output
+from fdhmfe.network import HashNetwork, Output
+from fdhmfe.stages import to_tokens
 from fdhmfe.support import distributed
 
 
@@ -36,16 +39,14 @@ class FineTuned(nn.Module):
     def forward(self, inputs: list[Tensor]) -> Output:
         images = inputs[0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            tokens = self.backbone(images)[-self.stages :]
+            maps = self.backbone(images)[-self.stages :]
         if self.precision == "bf16":
-            tokens = [x.float() for x in tokens]
-        return self.head([distributed.gather(x) for x in tokens] if self.training else tokens)
+            maps = [x.float() for x in maps]
+        return self.head([distributed.gather(x) for x in maps] if self.training else maps)
 
 
-class MeanPool(nn.Module):
-    """The mean of the last stage's tokens in place of a code: what pooled methods read."""
+class MeanPool(HashNetwork):
+    """The mean of the last stage's map in place of a code: what pooled methods read."""
 
-    proxies = None
-
-    def forward(self, stages: list[Tensor]) -> Output:
-        return Output(stages[-1].mean(1), [], [])
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        return Output(to_tokens(maps[-1]).mean(1))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,28 +14,30 @@ from torch import Tensor, nn
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import PLAIN_VIEWS
-from fdhmfe.losses import Batch, Criterion
+from fdhmfe.losses import Objective, Step
+from fdhmfe.network import Output, sign_coder
 from fdhmfe.support import distributed
 from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
 
+ENCODING_BATCH = 128
+Coder = Callable[[Output], Tensor]  # what a network says of B images -> (B, K), signed as the bits
+
 
 class Method(NamedTuple):
-    """`network`: L stage token tensors (B, S_l, C_l) -> a tuple whose `u` is the relaxed code.
+    """Three parts that can be exchanged.
 
-    Without a criterion the network is fitted in closed form: `network.fit(features (M, C))`.
+    Without an objective the network is fitted in closed form: `network.fit(features (M, C))`.
     """
 
-    network: nn.Module
-    criterion: Criterion | None
+    network: nn.Module  # L stage maps (B, C_l, H_l, W_l) -> a tuple whose `u` is the relaxed code
+    objective: Objective | None
+    coder: Coder = sign_coder
 
     @property
     def modules(self) -> nn.ModuleDict:
-        """Both, under their names: what a checkpoint holds."""
-        return nn.ModuleDict(self._asdict())
-
-
-ENCODING_BATCH = 128
+        """What a checkpoint holds."""
+        return nn.ModuleDict({"network": self.network, "objective": self.objective})
 
 
 class Source(Protocol):
@@ -145,12 +147,11 @@ def train_epoch(
         inputs = on_device(next(stream), labels.device)
         waited += time.perf_counter() - asked
         index = torch.from_numpy(places).to(labels.device)
-        batch = Batch(labels[index], index, done)
         try:
-            parts.append(train_step(method, inputs, batch, optimiser))
+            parts.append(train_step(method, inputs, labels[index], Step(index, done), optimiser))
         except FloatingPointError as error:
             raise LossError(str(error), rows[places]) from error
-    method.criterion.end_epoch()
+    method.objective.end_epoch()
     seconds = time.perf_counter() - started
     pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
     return pd.DataFrame(parts).mean().to_dict(), pace
@@ -162,10 +163,14 @@ def on_device(inputs: list[Tensor], device: torch.device) -> list[Tensor]:
 
 
 def train_step(
-    method: Method, inputs: list[Tensor], batch: Batch, optimiser: torch.optim.Optimizer
+    method: Method,
+    inputs: list[Tensor],
+    labels: Tensor,
+    step: Step,
+    optimiser: torch.optim.Optimizer,
 ) -> dict[str, float]:
     """One update of the network; returns the loss and its parts."""
-    total, parts = method.criterion(method.network(inputs), batch)
+    total, parts = method.objective(method.network(inputs), labels, step)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
         raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")
@@ -219,17 +224,21 @@ def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def relaxed_codes(
-    model: nn.Module, source: Source, rows: np.ndarray, batch: int = ENCODING_BATCH
+    model: nn.Module,
+    source: Source,
+    rows: np.ndarray,
+    coder: Coder = sign_coder,
+    batch: int = ENCODING_BATCH,
 ) -> Tensor:
-    """u (M, K) of the given table rows, in evaluation mode: the mean over the plain views.
+    """Relaxed codes (M, K) of the given table rows, whose signs are the bits.
 
-    The model computes where it is, u is on the CPU. Several processes share the rows, and each
-    returns all of u.
+    In evaluation mode, the mean over the plain views. The model computes where it is, the codes are
+    on the CPU. Several processes share the rows, and each returns all codes.
     """
     model.eval()
     device = distributed.device_of(model)
     parts = []
     for views in source.encoding_batches(batches(distributed.encoding_share(rows), batch)):
-        codes = [model(on_device(inputs, device)).u for inputs in views]
+        codes = [coder(model(on_device(inputs, device))) for inputs in views]
         parts.append(torch.stack(codes).mean(0).cpu())
     return distributed.collect(torch.cat(parts), len(rows))

@@ -10,10 +10,11 @@ import torch
 from fdhmfe import losses
 from fdhmfe.baselines import formulas
 from fdhmfe.baselines.centres import balanced_codes, hash_centres
-from fdhmfe.config.profiles import METHODS
+from fdhmfe.baselines.networks import Attended
+from fdhmfe.config.methods import METHODS
 from fdhmfe.config.settings import Config, load
 from fdhmfe.features.cache import StageCache
-from fdhmfe.losses import Batch
+from fdhmfe.losses import Step
 from fdhmfe.metrics import mean_average_precision
 from fdhmfe.network import binarise
 from fdhmfe.proxies import random_proxies
@@ -21,7 +22,7 @@ from fdhmfe.runs.inputs import CachedSource
 from fdhmfe.runs.methods import build_method
 from fdhmfe.training.train import Method, fit, relaxed_codes
 
-CHANNELS, COUNTS = [6, 70], [9, 4]
+CHANNELS, SIDES = [6, 70], [3, 2]
 LABELS = torch.arange(48) % 4
 TRAIN, TEST = np.arange(32), np.arange(32, 48)
 TRAINED = [name for name in METHODS if name not in ("lsh", "itq")]
@@ -37,11 +38,11 @@ def source() -> CachedSource:
     """One view of features in which the class is a sixth of the variance."""
     rng = np.random.default_rng(0)
     stages = []
-    for tokens, channels in zip(COUNTS, CHANNELS, strict=True):
+    for side, channels in zip(SIDES, CHANNELS, strict=True):
         centres = rng.normal(size=(4, channels))[LABELS]
         noise = 2 * rng.normal(size=(48, channels))
-        image = (centres + noise)[:, None] + rng.normal(size=(48, tokens, channels))
-        stages.append(image.astype(np.float16))
+        image = (centres + noise)[:, None] + rng.normal(size=(48, side**2, channels))
+        stages.append(image.reshape(48, side, side, channels).astype(np.float16))
     return CachedSource([StageCache(np.arange(48), stages)] * 2, 2)
 
 
@@ -53,13 +54,14 @@ def outputs(method: Method, rows: np.ndarray = TRAIN[:8]) -> tuple:
     return method.network(source().views[0].read(rows, 2))
 
 
-def batch(progress: float = 0.0) -> Batch:
-    return Batch(LABELS[:8], torch.arange(8), progress)
+def loss(method: Method, output: tuple, progress: float = 0.0) -> tuple:
+    """The objective's total and terms for the first eight images."""
+    return method.objective(output, LABELS[:8], Step(torch.arange(8), progress))
 
 
 def train(method: Method, config: Config, checkpoint: Path) -> None:
-    if method.criterion is None:
-        method.network.fit(source().plain_batches(TRAIN)[0][-1].mean(1))
+    if method.objective is None:
+        method.network.fit(source().plain_batches(TRAIN)[0][-1].mean((2, 3)))
     else:
         fit(method, source(), TRAIN, LABELS[TRAIN], config, checkpoint)
 
@@ -94,7 +96,7 @@ def test_each_method_has_all_its_bits(name, bits):
 @pytest.mark.parametrize("name", TRAINED)
 def test_total_is_finite_with_a_gradient_for_every_parameter(name):
     method = built(method=name)
-    total, parts = method.criterion(outputs(method), batch())
+    total, parts = loss(method, outputs(method))
     assert torch.isfinite(total)
     assert all(part.ndim == 0 for part in parts.values())
     total.backward()
@@ -106,18 +108,18 @@ def test_loss_weight_matters_to_every_trained_method(name):
     totals = []
     for weight in (1.0, 1.5):
         method = built(method=name, loss_weight=weight)
-        totals.append(method.criterion(outputs(method), batch())[0].item())
+        totals.append(loss(method, outputs(method))[0].item())
     assert totals[0] != totals[1]
 
 
 @pytest.mark.parametrize("name", ["lsh", "itq"])
 def test_closed_form_methods_have_nothing_to_train(name):
     method = built(method=name)
-    assert method.criterion is None
+    assert method.objective is None
     assert list(method.network.parameters()) == []
 
 
-# What each criterion makes of its formulas
+# What each objective makes of its formulas
 
 
 @pytest.mark.parametrize(
@@ -133,25 +135,24 @@ def test_class_code_criteria():
     method = built(method="orthohash", loss_weight=0.5)
     u, proxies = outputs(method).u, method.network.proxies
     expected = losses.proxy_loss(u, LABELS[:8], proxies, scale=8.0, margin=0.1)
-    torch.testing.assert_close(method.criterion(outputs(method), batch())[0], expected)
+    torch.testing.assert_close(loss(method, outputs(method))[0], expected)
     method = built(method="csq", loss_weight=2.0)
     u, target = outputs(method).u, method.network.proxies[LABELS[:8]]
     expected = formulas.central_similarity_loss(u, target)
     expected = expected + 0.2 * formulas.saturation_loss(u.tanh())
-    torch.testing.assert_close(method.criterion(outputs(method), batch())[0], expected)
+    torch.testing.assert_close(loss(method, outputs(method))[0], expected)
     method = built(method="dpn", loss_weight=0.5)
     u, target = outputs(method).u, method.network.proxies[LABELS[:8]]
     expected = formulas.polarisation_loss(u, target, margin=0.5)
-    torch.testing.assert_close(method.criterion(outputs(method), batch())[0], expected)
+    torch.testing.assert_close(loss(method, outputs(method))[0], expected)
 
 
 def test_dpsh_remembers_each_image_in_its_place():
     method = built(method="dpsh")
     output = outputs(method)
     index = torch.tensor([3, 1, 4, 15, 9, 2, 6, 5])
-    seen = Batch(LABELS[index], index, 0.0)
-    total, parts = method.criterion(output, seen)
-    bank = method.criterion.bank
+    total, parts = method.objective(output, LABELS[index], Step(index, 0.0))
+    bank = method.objective.bank
     assert torch.equal(bank[index], output.u.detach())
     assert bank.any(1).sum() == 8
     torch.testing.assert_close(total, parts["pair"] + 0.1 * parts["quantisation"])
@@ -169,73 +170,73 @@ def test_hashnet_sharpens_in_eight_steps(progress, beta):
     output = outputs(method)
     h = (beta * output.u).tanh()
     expected = formulas.weighted_pair_loss(h, LABELS[:8], alpha=5 / 12)
-    torch.testing.assert_close(method.criterion(output, batch(progress))[0], expected)
+    torch.testing.assert_close(loss(method, output, progress)[0], expected)
 
 
 @pytest.mark.parametrize("name", ADSH_FAMILY)
 def test_asymmetric_total_and_what_an_epoch_leaves(name):
     method = built(method=name, loss_weight=0.5)
-    criterion, output = method.criterion, outputs(method)
-    before = criterion.solved.clone()
+    objective, output = method.objective, outputs(method)
+    before = objective.solved.clone()
     assert set(before.unique().tolist()) == {-1, 1}
-    total, parts = criterion(output, batch())
+    total, parts = loss(method, output)
     extra = sum(parts[key] for key in set(parts) - {"pair", "quantisation"})
     expected = parts["pair"] + 100 * parts["quantisation"] + extra
     torch.testing.assert_close(total, expected)
     f = output.u.detach().tanh()
-    assert torch.equal(criterion.outputs[:8], f)
-    assert not criterion.outputs[8:].any()
-    criterion.end_epoch()
+    assert torch.equal(objective.outputs[:8], f)
+    assert not objective.outputs[8:].any()
+    objective.end_epoch()
     expected = formulas.solve_codes(
-        *(before, criterion.outputs, LABELS[TRAIN]), dissimilar=-1 / 3, gamma=100.0
+        *(before, objective.outputs, LABELS[TRAIN]), dissimilar=-1 / 3, gamma=100.0
     )
-    assert torch.equal(criterion.solved, expected)
-    assert torch.equal(criterion.database_codes(), expected.to(torch.int8))
+    assert torch.equal(objective.solved, expected)
+    assert torch.equal(objective.database_codes(), expected.to(torch.int8))
 
 
 def test_exchnet_exchanges_within_a_class_in_the_second_half():
     method = built(method="exchnet")
-    criterion, network = method.criterion, method.network.eval()
+    objective, network = method.objective, method.network.eval()
     output = outputs(method)
-    criterion(output, batch(0.9))
-    torch.testing.assert_close(criterion.outputs[:8], output.u.tanh())  # no anchors yet
-    criterion.end_epoch()
-    anchors = torch.stack([output.parts[LABELS[:8] == y].mean(0) for y in range(4)])
-    torch.testing.assert_close(criterion.anchors, anchors)
-    criterion(output, batch(0.4))
-    torch.testing.assert_close(criterion.outputs[:8], output.u.tanh())
+    loss(method, output, 0.9)
+    torch.testing.assert_close(objective.outputs[:8], output.u.tanh())  # no anchors yet
+    objective.end_epoch()
+    anchors = torch.stack([output.own.parts[LABELS[:8] == y].mean(0) for y in range(4)])
+    torch.testing.assert_close(objective.anchors, anchors)
+    loss(method, output, 0.4)
+    torch.testing.assert_close(objective.outputs[:8], output.u.tanh())
     torch.manual_seed(0)
     kept = torch.rand(8, 4, 1) < 0.5
     torch.manual_seed(0)
-    _, parts = criterion(output, batch(0.6))
-    swapped = torch.where(kept, output.parts, anchors[LABELS[:8]])
-    u = network.encode(output.whole, swapped)
-    torch.testing.assert_close(criterion.outputs[:8], u.tanh())
-    alignment = formulas.alignment_loss(output.parts, anchors[LABELS[:8]])
+    _, parts = loss(method, output, 0.6)
+    swapped = torch.where(kept, output.own.parts, anchors[LABELS[:8]])
+    u = network.encode(output.own._replace(parts=swapped))
+    torch.testing.assert_close(objective.outputs[:8], u.tanh())
+    alignment = formulas.alignment_loss(output.own.parts, anchors[LABELS[:8]])
     torch.testing.assert_close(parts["alignment"], alignment)
 
 
 def test_exchnet_keeps_the_anchor_of_a_class_that_an_epoch_missed():
     method = built(method="exchnet")
     output = outputs(method)
-    method.criterion(output, batch())
-    method.criterion.end_epoch()
-    before = method.criterion.anchors.clone()
+    loss(method, output)
+    method.objective.end_epoch()
+    before = method.objective.anchors.clone()
     some = torch.tensor([0, 4])  # images of class 0 alone
-    few = type(output)(*(x[some] for x in output))
-    method.criterion(few, Batch(LABELS[some], some, 0.0))
-    method.criterion.end_epoch()
-    assert torch.equal(method.criterion.anchors[1:], before[1:])
+    few = output._replace(u=output.u[some], own=Attended(*(x[some] for x in output.own)))
+    method.objective(few, LABELS[some], Step(some, 0.0))
+    method.objective.end_epoch()
+    assert torch.equal(method.objective.anchors[1:], before[1:])
 
 
 def test_a2_net_rebuilds_features_at_the_end_only():
     method = built(method="a2-net")
     output = outputs(method)
-    _, early = method.criterion(output, batch(0.87))
+    _, early = loss(method, output, 0.87)
     assert (early["reconstruction"].item(), early["correlation"].item()) == (0, 0)
-    _, late = method.criterion(output, batch(0.88))
+    _, late = loss(method, output, 0.88)
     f = output.u.tanh()
-    features = torch.cat([output.whole, output.parts.flatten(1)], dim=1)
+    features = torch.cat([output.own.whole, output.own.parts.flatten(1)], dim=1)
     rebuilt = f @ method.network.hash.linear.weight
     torch.testing.assert_close(late["reconstruction"], (rebuilt - features).square().mean())
     torch.testing.assert_close(late["correlation"], formulas.code_correlation_loss(f))
@@ -270,23 +271,23 @@ def test_network_codes_do_not_depend_on_the_solved_codes(name):
     method = built(method=name)
     outputs(method)
     before = codes(method, TRAIN)
-    method.criterion.solved.mul_(-1)
+    method.objective.solved.mul_(-1)
     np.testing.assert_array_equal(codes(method, TRAIN), before)
     assert [k for k in method.network.state_dict() if "solved" in k] == []
 
 
 def test_only_the_adsh_family_has_solved_codes():
-    having = [n for n in TRAINED if built(method=n).criterion.database_codes() is not None]
+    having = [n for n in TRAINED if built(method=n).objective.database_codes() is not None]
     assert tuple(having) == ADSH_FAMILY
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_checkpoints_hold_the_state_and_no_copy_of_the_network(name):
     method = built(method=name)
-    kept = {k for k in method.modules.state_dict() if k.startswith("criterion.")}
+    kept = {k for k in method.modules.state_dict() if k.startswith("objective.")}
     state = {
         "dpsh": {"bank"},
         "exchnet": {"solved", "outputs", "anchors", "sums", "counts"},
         **{key: {"solved", "outputs"} for key in ("adsh", "a2-net", "semicon")},
     }
-    assert kept == {f"criterion.{key}" for key in state.get(name, set())}
+    assert kept == {f"objective.{key}" for key in state.get(name, set())}

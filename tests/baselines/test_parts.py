@@ -11,32 +11,27 @@ from fdhmfe.baselines.networks import (
     shares,
     suppression_mask,
 )
-from fdhmfe.config.settings import Config, load
 
-CHANNELS, COUNTS = [6, 10, 12], [64, 16, 4]
-
-
-def settings(**given) -> Config:
-    return load("quick", **{"width": 16, "bits": 12, **given})
+CHANNELS, SIDES = [6, 10, 12], [8, 4, 2]
 
 
 def stages(batch: int = 8) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = zip(COUNTS, CHANNELS, strict=True)
-    return [torch.randn(batch, s, c, generator=generator) for s, c in shapes]
+    shapes = zip(CHANNELS, SIDES, strict=True)
+    return [torch.randn(batch, c, s, s, generator=generator) for c, s in shapes]
 
 
 @pytest.mark.parametrize("network", [PartHash, SEMICON])
 @pytest.mark.parametrize("bits", [12, 16, 24, 32, 48, 64])
 def test_no_bit_is_missing(network, bits):
-    u = network(settings(bits=bits), CHANNELS)(stages()).u
+    u = network(CHANNELS, bits, width=16)(stages()).u
     assert u.shape == (8, bits)
     assert (u.std(0) > 0).all()
 
 
 @pytest.mark.parametrize("network", [PartHash, SEMICON])
 def test_codes_do_not_depend_on_the_batch_in_evaluation(network):
-    made, inputs = network(settings(), CHANNELS), stages()
+    made, inputs = network(CHANNELS, 12, width=16), stages()
     made(inputs)
     made.eval()
     others = [torch.cat([x[2:3], 100 * x[5:6]]) for x in inputs]
@@ -46,26 +41,26 @@ def test_codes_do_not_depend_on_the_batch_in_evaluation(network):
 @pytest.mark.parametrize("network", [PartHash, SEMICON])
 def test_every_stage_and_every_parameter_has_a_say(network):
     inputs = [x.requires_grad_() for x in stages()]
-    made = network(settings(), CHANNELS)
+    made = network(CHANNELS, 12, width=16)
     (made(inputs).u ** 3).sum().backward()
-    assert all((x.grad.abs().sum(-1) > 0).any() for x in inputs)
+    assert all((x.grad.abs().sum(1) > 0).any() for x in inputs)
     assert [n for n, p in made.named_parameters() if p.grad is None] == []
 
 
 def test_parts_are_weighted_means_of_tokens():
-    made, inputs = PartHash(settings(), CHANNELS), stages()
+    made, inputs = PartHash(CHANNELS, 12, width=16), stages()
     output = made(inputs)
-    assert output.attention.shape == (8, 4, sum(COUNTS))
-    torch.testing.assert_close(output.attention.sum(-1), torch.ones(8, 4))
+    assert output.own.attention.shape == (8, 4, sum(side**2 for side in SIDES))
+    torch.testing.assert_close(output.own.attention.sum(-1), torch.ones(8, 4))
     tokens = made.tokens(inputs)
-    loop = [(weight[:, None] * tokens[3]).sum(0) for weight in output.attention[3]]
-    torch.testing.assert_close(output.parts[3], made.refine(torch.stack(loop)))
-    torch.testing.assert_close(output.whole, inputs[-1].mean(1))
-    torch.testing.assert_close(output.u, made.encode(output.whole, output.parts))
+    loop = [(weight[:, None] * tokens[3]).sum(0) for weight in output.own.attention[3]]
+    torch.testing.assert_close(output.own.parts[3], made.refine(torch.stack(loop)))
+    torch.testing.assert_close(output.own.whole, inputs[-1].mean((2, 3)))
+    torch.testing.assert_close(output.u, made.encode(output.own))
 
 
 def test_decoding_is_the_transpose_of_encoding():
-    made = PartHash(settings(), CHANNELS)
+    made = PartHash(CHANNELS, 12, width=16)
     weight = made.hash.linear.weight  # (K, V)
     torch.testing.assert_close(made.decode(torch.eye(12)), weight)
 
@@ -90,7 +85,7 @@ def test_mask_of_even_attention_changes_nothing_and_peaks_are_clamped():
 
 
 def test_a_later_part_does_not_see_what_the_first_looked_at():
-    made, inputs = SEMICON(settings(), CHANNELS), stages(2)
+    made, inputs = SEMICON(CHANNELS, 12, width=16), stages(2)
     with torch.no_grad():
         made.scores[0].weight.mul_(200)  # the first part looks at one token
     seen: list[Tensor] = []

@@ -14,8 +14,8 @@ def features(count: int = 200, channels: int = 6) -> Tensor:
 
 
 def codes(network: RandomProjection, x: Tensor) -> Tensor:
-    """u of pooled features, given as maps of two tokens whose mean they are."""
-    return network([torch.zeros(1), torch.stack([x - 1, x + 1], dim=1)]).u
+    """u of pooled features (M, C), given as maps of two places whose mean they are."""
+    return network([torch.zeros(1), torch.stack([x - 1, x + 1], dim=2)[..., None]]).u
 
 
 def distortion(u: Tensor) -> float:
@@ -23,7 +23,7 @@ def distortion(u: Tensor) -> float:
 
 
 def test_random_projection_by_hand():
-    network = RandomProjection(2, 3)
+    network = RandomProjection([2], 3)
     network.projection.copy_(torch.tensor([[1.0, 0, 1], [0, 1, -1]]))
     x = torch.tensor([[1.0, 2], [3, 6]])
     network.fit(x)
@@ -33,7 +33,7 @@ def test_random_projection_by_hand():
 def test_random_half_spaces_keep_angles():
     # P(bit differs) = angle / pi (Charikar 2002): a right angle, half of the bits
     torch.manual_seed(0)
-    network = RandomProjection(2, 4000)
+    network = RandomProjection([2], 4000)
     signs = codes(network, torch.tensor([[1.0, 0], [0, 1], [1, 1]])) > 0
     assert (signs[0] != signs[1]).float().mean().item() == pytest.approx(1 / 2, abs=0.03)
     assert (signs[0] != signs[2]).float().mean().item() == pytest.approx(1 / 4, abs=0.03)
@@ -41,7 +41,7 @@ def test_random_half_spaces_keep_angles():
 
 def test_itq_is_a_rotation_of_the_principal_directions():
     x = features()
-    network = ITQ(6, 3)
+    network = ITQ([6], 3)
     network.fit(x)
     w = network.projection
     torch.testing.assert_close(w.T @ w, torch.eye(3), atol=1e-5, rtol=0)
@@ -69,4 +69,4 @@ def test_each_round_of_rotation_lowers_the_distortion():
 
 def test_itq_refuses_more_bits_than_channels():
     with pytest.raises(ValueError, match="12 bits from 6 channels"):
-        ITQ(6, 12)
+        ITQ([6], 12)

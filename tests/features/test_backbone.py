@@ -86,31 +86,32 @@ def test_deepest_nodes_leave_no_hooks(network):
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_pretrained_loads_the_file_and_gives_tokens(network, weights, images):
+def test_pretrained_loads_the_file_and_gives_maps(network, weights, images):
     backbone = pretrained(SMALL, weights, **SIZES)
-    tokens = backbone(images)
+    maps = backbone(images)
     # 64 px: strides 8, 16, 32 give 8, 4, 2 per side; 8 is pooled to the grid, 7
-    assert [t.shape for t in tokens] == [(2, 49, 48), (2, 16, 96), (2, 4, 1024)]
-    logits = network.fc(tokens[-1].mean(1))  # what follows the last stage in this network
+    assert [x.shape for x in maps] == [(2, 48, 7, 7), (2, 96, 4, 4), (2, 1024, 2, 2)]
+    logits = network.fc(maps[-1].mean((2, 3)))  # what follows the last stage in this network
     torch.testing.assert_close(logits, network(images))
     assert not backbone.training
 
 
-def test_tokens_by_hand():
+def test_maps_by_hand():
     plane = torch.arange(16.0).reshape(1, 1, 4, 4)
     backbone = StageBackbone(lambda x: [x, x[..., :2, :2]], grid=2)
     pooled, whole = backbone(torch.cat([plane, -plane], dim=1))
-    # the mean of each 2x2 block, row by row; a map that fits the grid stays as it is
-    assert pooled.tolist() == [[[2.5, -2.5], [4.5, -4.5], [10.5, -10.5], [12.5, -12.5]]]
-    assert whole.tolist() == [[[0, 0], [1, -1], [4, -4], [5, -5]]]
+    # the mean of each 2x2 block; a map that fits the grid stays as it is
+    assert pooled[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert whole[0, 0].tolist() == [[0, 1], [4, 5]]
+    assert all(torch.equal(x[:, 1], -x[:, 0]) for x in (pooled, whole))
 
 
 def test_embedded_net_has_four_stages(images):
     network = EmbeddedNet(outputs=5)
     assert network(images).shape == (2, 5)
     backbone = StageBackbone(stage_extractor(network, 4, 64), grid=8).eval()
-    shapes = [t.shape for t in backbone(images)]
-    assert shapes == [(2, 64, 16), (2, 64, 32), (2, 64, 64), (2, 16, 128)]
+    shapes = [x.shape for x in backbone(images)]
+    assert shapes == [(2, 16, 8, 8), (2, 32, 8, 8), (2, 64, 8, 8), (2, 128, 4, 4)]
     assert sum(p.numel() for p in network.parameters()) < 500_000
 
 
@@ -161,10 +162,10 @@ def test_timm_network_with_a_weight_file(tmp_path, images, suffix):
     path = tmp_path / f"w{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(whole.state_dict(), path)
     backbone = pretrained(f"timm/{TIMM}", path, **SIZES)
-    tokens = backbone(images)
-    assert [t.shape[:2] for t in tokens] == [(2, 49), (2, 16), (2, 4)]
+    maps = backbone(images)
+    assert [x.shape[2:] for x in maps] == [(7, 7), (4, 4), (2, 2)]
     direct = whole.forward_intermediates(images, intermediates_only=True)[-1]
-    torch.testing.assert_close(tokens[-1], direct.flatten(2).transpose(1, 2))
+    torch.testing.assert_close(maps[-1], direct)
     assert not backbone.training
 
 

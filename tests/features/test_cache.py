@@ -109,8 +109,8 @@ def test_cached_features_are_the_backbones_own(dataset, backbone, tmp_path, view
     features = cached_view(tmp_path / "view", dataset, rows, view, backbone, SIZE)
     asked = rows[[17, 0, 38, 17]]  # any order, with repeats
     read = features.read(asked, 3)
-    assert [t.shape for t in read] == [(4, 16, 32), (4, 16, 64), (4, 4, 128)]
-    assert {t.dtype for t in read} == {torch.float32}
+    assert [x.shape for x in read] == [(4, 32, 4, 4), (4, 64, 4, 4), (4, 128, 2, 2)]
+    assert {x.dtype for x in read} == {torch.float32}
     for stored, expected in zip(read, direct(dataset, asked, view, backbone), strict=True):
         torch.testing.assert_close(stored, expected, rtol=2e-3, atol=2e-3)
 

@@ -68,6 +68,6 @@ def test_weights_of_other_images_or_epochs_are_not_taken(other):
 
 def test_the_frozen_network_gives_the_cached_stages(own_cache, config, dataset):
     backbone = weights.embedded_backbone(weights.embedded_weights(dataset, config), config)
-    tokens = backbone(torch.zeros(2, 3, 32, 32))
-    assert [t.shape for t in tokens] == [(2, 16, 32), (2, 16, 64), (2, 4, 128)]
+    maps = backbone(torch.zeros(2, 3, 32, 32))
+    assert [x.shape for x in maps] == [(2, 32, 4, 4), (2, 64, 4, 4), (2, 128, 2, 2)]
     assert not backbone.training

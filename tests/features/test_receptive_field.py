@@ -39,7 +39,7 @@ def test_shifts_are_where_the_gradient_of_a_token_lies(layers):
     backbone = StageBackbone(lambda images: [network(images)], grid=99)
     backbone.network = network
     images = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    tokens = backbone(images)[0]
+    tokens = backbone(images)[0].flatten(1)  # of one channel
     side = round(tokens.shape[1] ** 0.5)
     places = torch.arange(2, side - 2)  # a token in the middle of each of these columns
     seen = [

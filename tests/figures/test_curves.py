@@ -18,27 +18,33 @@ def drawn(methods: tuple[str, ...]) -> curves.Figure:
 
 
 def test_every_method_has_a_name_and_a_look_of_its_own():
-    tables = (curves.METHOD_COLOURS, curves.METHOD_MARKERS, curves.METHOD_LINES)
-    for table in (curves.METHOD_NAMES, *tables):
-        assert set(table) == ROWS
-    assert len(set(curves.METHOD_NAMES.values())) == len(ROWS)
-    assert len(set(curves.METHOD_MARKERS.values())) == len(ROWS)
-    looks = {(curves.METHOD_COLOURS[m], curves.METHOD_LINES[m]) for m in METHODS}
-    assert len(looks) == len(METHODS)
+    looks = curves.styles(ROWS)
+    assert set(looks) == ROWS
+    for part in (("label",), ("marker",), ("color", "linestyle")):
+        assert len({tuple(look[key] for key in part) for look in looks.values()}) == len(ROWS)
 
 
 def test_fdh_mfe_stands_out():
-    colours, lines = curves.METHOD_COLOURS, curves.METHOD_LINES
-    others = set(METHODS) - {"fdh-mfe"}
-    assert colours["fdh-mfe"] not in {colours[m] for m in others}
-    assert lines["fdh-mfe"] not in {lines[m] for m in others}
+    looks = curves.styles(METHODS)
+    own = looks.pop("fdh-mfe")
+    for key in ("color", "linestyle", "linewidth"):
+        assert own[key] not in {look[key] for look in looks.values()}
+
+
+def test_methods_of_one_s_own_come_last_and_look_like_no_other():
+    looks = curves.styles(["mine", *METHODS, "yours"])
+    assert list(looks) == [*METHODS, "mine", "yours"]
+    for key in ("marker", "color"):
+        others = {looks[name][key] for name in METHODS}
+        assert {looks["mine"][key], looks["yours"][key]}.isdisjoint(others)
+        assert looks["mine"][key] != looks["yours"][key]
 
 
 def test_map_by_bits_shows_the_methods_there_are_in_one_order():
     figure = drawn(("semicon", "fdh-mfe", "lsh"))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["FDH-MFE", "LSH", "SEMICON"]
-    assert len(drawn(METHODS).legends[0].get_texts()) == len(METHODS)
+    assert len(drawn(tuple(METHODS)).legends[0].get_texts()) == len(METHODS)
 
 
 def test_methods_that_crowd_near_the_top_get_a_panel_of_their_own():

@@ -133,7 +133,7 @@ def test_stored_model_gives_the_stored_codes_and_top1(place, run, metrics):
     inputs = run_inputs.prepare(config)
     method = experiment.build_model(config, inputs)
     method.network.load_state_dict(load_file(run / "model.safetensors"))
-    encoded = experiment.encode(method.network, inputs)
+    encoded = experiment.encode(method, inputs)
     codes, top1 = encoded.codes, encoded.top1
     for name, stored in read_codes(run).items():
         np.testing.assert_array_equal(codes[name], stored)
@@ -252,8 +252,8 @@ def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, pr
     write_folder(tmp_path / "images", classes=5, per_class=8)
     config = small_run(tmp_path, method=name, protocol=protocol)
     inputs = run_inputs.prepare(config)
-    network = experiment.build_model(config, inputs).network
-    top1 = experiment.encode(network, inputs).top1
+    method = experiment.build_model(config, inputs)
+    network, top1 = method.network, experiment.encode(method, inputs).top1
     u, labels = {}, {}
     for split in ("test", "database"):
         rows = inputs.dataset.rows(split)

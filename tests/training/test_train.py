@@ -50,13 +50,13 @@ def settings(**given) -> Config:
 def source(bad: float = 0.0) -> CachedSource:
     """Two views of features that carry the class; `bad` replaces one number of image 11."""
     rng = np.random.default_rng(0)
-    centres = [rng.normal(size=(4, 1, c)) for c in CHANNELS]
+    centres = [rng.normal(size=(4, 1, 1, c)) for c in CHANNELS]
     views = []
     for _ in range(2):
-        pairs = zip(centres, (9, 4), strict=True)
-        stages = [c[LABELS] + 0.5 * rng.normal(size=(26, s, c.shape[-1])) for c, s in pairs]
+        pairs = zip(centres, (3, 2), strict=True)
+        stages = [c[LABELS] + 0.5 * rng.normal(size=(26, s, s, c.shape[-1])) for c, s in pairs]
         if bad:
-            stages[0][11, 0, 0] = bad
+            stages[0][11, 0, 0, 0] = bad
         views.append(StageCache(ROWS, [x.astype(np.float16) for x in stages]))
     return CachedSource(views, 2)
 
@@ -119,7 +119,7 @@ def test_a_run_that_stopped_continues_to_the_same_codes(tmp_path, capsys, name, 
     assert f"resuming after epoch {done} of 4" in capsys.readouterr().out
     assert again == history
     assert torch.equal(codes(resumed), codes(whole))
-    states = [method.criterion.state_dict() for method in (resumed, whole)]
+    states = [method.objective.state_dict() for method in (resumed, whole)]
     assert all(torch.equal(states[0][key], value) for key, value in states[1].items())
 
 

@@ -1,0 +1,107 @@
+"""Methods by name: the network, the objective and the coder that each is made of.
+
+The parts are exchangeable: the settings `network`, `objective` and `coder` take names from the
+tables here, or "module:Name" for a part of one's own. `method` takes "module:NAME", too, where NAME
+is a Composition. Nothing is imported before a run is built.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pkgutil import resolve_name
+from types import MappingProxyType
+from typing import Any
+
+NETWORKS: Mapping[str, str] = MappingProxyType(
+    {
+        "fdh-mfe": "fdhmfe.network:FDHMFE",
+        "pooled": "fdhmfe.baselines.networks:PooledHash",
+        "parts": "fdhmfe.baselines.networks:PartHash",
+        "semicon": "fdhmfe.baselines.networks:SEMICON",
+        "lsh": "fdhmfe.baselines.networks:RandomProjection",
+        "itq": "fdhmfe.baselines.networks:ITQ",
+    }
+)
+OBJECTIVES: Mapping[str, str] = MappingProxyType(
+    {
+        "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
+        "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
+        "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
+        "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
+        "csq": "fdhmfe.baselines.objectives:CSQLoss",
+        "dpn": "fdhmfe.baselines.objectives:DPNLoss",
+        "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
+        "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
+        "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs it, too
+    }
+)
+CODERS: Mapping[str, str] = MappingProxyType(
+    {"sign": "fdhmfe.network:sign_coder", "read-out": "fdhmfe.network:read_out_coder"}
+)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a method is made of, and how tables and figures show it."""
+
+    name: str
+    title: str
+    family: str  # methods of one family share a colour
+    network: str
+    objective: str  # empty: the network is fitted in closed form, without labels
+    coder: str = "sign"
+
+
+METHODS: Mapping[str, Composition] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
+            Composition("lsh", "LSH", "projections", "lsh", ""),
+            Composition("itq", "ITQ", "projections", "itq", ""),
+            Composition("dpsh", "DPSH", "pairs of images", "pooled", "dpsh"),
+            Composition("hashnet", "HashNet", "pairs of images", "pooled", "hashnet"),
+            Composition("adsh", "ADSH", "pairs of images", "pooled", "adsh"),
+            Composition("csq", "CSQ", "class codes", "pooled", "csq"),
+            Composition("dpn", "DPN", "class codes", "pooled", "dpn"),
+            Composition("orthohash", "OrthoHash", "class codes", "pooled", "orthohash"),
+            Composition("exchnet", "ExchNet", "parts", "parts", "exchnet"),
+            Composition("a2-net", "A²-Net", "parts", "parts", "a2-net"),
+            Composition("semicon", "SEMICON", "parts", "semicon", "adsh"),
+        )
+    }
+)
+CLOSED_FORM = tuple(name for name, each in METHODS.items() if not each.objective)
+
+
+def find(method: str) -> Composition:
+    """The composition of a method's name, or of "module:NAME".
+
+    Raises ValueError for what cannot be imported or is no Composition.
+    """
+    if ":" not in method:
+        return METHODS[method]
+    found = part(method, METHODS)
+    if not isinstance(found, Composition):
+        raise ValueError(f"{method} is a {type(found).__name__}, not a Composition")
+    return found
+
+
+def compose(method: str, **parts: str) -> Composition:
+    """A method with some of its parts exchanged: network, objective, coder; empty ones stay.
+
+    What is put together by hand is named after its parts.
+    """
+    own, given = find(method), {name: part for name, part in parts.items() if part}
+    if not given:
+        return own
+    mixed = replace(own, **given)
+    name = "+".join(p.rpartition(":")[2] for p in (mixed.network, mixed.objective, mixed.coder))
+    return replace(mixed, name=name, title=name, family="put together")
+
+
+def part(name: str, known: Mapping[str, Any]) -> Any:
+    """What a name of a table, or "module:Name", stands for; ValueError if it is not there."""
+    try:
+        return resolve_name(known.get(name, name))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be imported ({error})") from error
