@@ -1,1 +1,33 @@
-"""FDH-MFE: fine-grained deep hashing with multi-level features, and a kit to reproduce it."""
+"""FDH-MFE: fine-grained deep hashing with multi-level features, and a kit to reproduce it.
+
+    net = fdhmfe.FDHMFE(channels=[192, 576, 1280], classes=200, bits=48)
+    loss = fdhmfe.FDHMFELoss(triplet_weight=0.5)
+    total, terms = loss(net(maps), labels)  # maps: L tensors (B, C_l, H_l, W_l)
+    fdhmfe.metrics.mean_average_precision(query, database, query_labels, database_labels)
+    codes = fdhmfe.open_run("results/quick/runs/...").encode(["a.jpg", "b.jpg"])  # (2, 48) int8
+
+Names are imported when they are first asked for: `import fdhmfe` itself takes no time.
+"""
+
+from typing import TYPE_CHECKING
+
+from fdhmfe.support.lazy import handed_on
+
+if TYPE_CHECKING:
+    from fdhmfe import metrics, proxies
+    from fdhmfe.encoding.trained import open_run
+    from fdhmfe.losses import FDHMFELoss
+    from fdhmfe.network import FDHMFE
+
+__version__ = "0.1.0"
+__all__ = ["FDHMFE", "FDHMFELoss", "__version__", "metrics", "open_run", "proxies"]
+__getattr__ = handed_on(
+    __name__,
+    {
+        "FDHMFE": "fdhmfe.network",
+        "FDHMFELoss": "fdhmfe.losses",
+        "metrics": "fdhmfe.metrics",
+        "open_run": "fdhmfe.encoding.trained",
+        "proxies": "fdhmfe.proxies",
+    },
+)

@@ -192,9 +192,7 @@ class FDHMFELoss(Objective):
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
         """The sum, and each term before its weight. Needs the output's proxies."""
         terms = self.terms(output, labels)
-        parts = {
-            name: terms[name]() for name, weight in self.weights.items() if weight and name in terms
-        }
+        parts = {n: terms[n]() for n, weight in self.weights.items() if weight and n in terms}
         total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
         return total, parts
 

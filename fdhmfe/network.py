@@ -1,6 +1,6 @@
 """FDH-MFE: stage maps in, relaxed hash code and class evidence out. Letters: see stages.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,11 @@ class HashNetwork(nn.Module):
             raise ValueError(f"{type(self).__name__} has no proxies to arrange")
         arranged = arrange(self.proxies.cpu().numpy(), class_similarity(features, labels))
         self.proxies.copy_(torch.from_numpy(arranged))
+
+    @torch.no_grad()
+    def codes(self, maps: Iterable[Tensor]) -> Tensor:
+        """Hash codes (B, K) int8 in {-1, +1} of L maps, in evaluation mode: the signs of u."""
+        return binarise(self.eval()(list(maps)).u)
 
 
 class HashLayer(nn.Module):

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Size = tuple[int, int]  # height and width of a map
-
 
 class Selection(NamedTuple):
     """What selection says of each stage: lists of length L, one entry per stage."""
@@ -28,7 +26,7 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def resize_tokens(tokens: Tensor, size: Size, target: Size) -> Tensor:
+def resize_tokens(tokens: Tensor, size: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """Tokens (B, S, D) of a map of one size (H, W) for another: averaged, or interpolated."""
     if size == target:
         return tokens

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from conftest import tool
 
+import fdhmfe
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOI = "10.19304/J.ISSN1000-7180.2024.0799"
@@ -150,5 +152,5 @@ def test_make_clean_removes_what_is_generated_and_nothing_else(tmp_path):
 def test_citation():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == fdhmfe.__version__
     assert [reference["doi"] for reference in citation["references"]] == [DOI]

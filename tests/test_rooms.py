@@ -202,7 +202,6 @@ import {", ".join(dotted(path) for path in FILES)}
 @pytest.mark.parametrize(
     "name",
     [
-        "__init__",
         "metrics",
         "codes",
         "config/__init__",

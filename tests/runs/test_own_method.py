@@ -1,0 +1,55 @@
+"""A method of one's own is one file: it trains, and tables and figures show it like any other."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import small_run
+
+from fdhmfe.figures import curves
+from fdhmfe.runs import tables
+from fdhmfe.runs.results import read_metrics
+from fdhmfe.runs.sweep import sweep
+
+FILE = '''
+"""The brightest place of the last map, hashed; trained towards class codes as OrthoHash is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from fdhmfe.config import Composition
+from fdhmfe.network import HashLayer, HashNetwork, Output
+
+METHOD = Composition("brightest", "Brightest", "own", "dummy_method:Brightest", "orthohash")
+
+
+class Brightest(HashNetwork):
+    def __init__(
+        self, channels: Sequence[int], bits: int, *, proxies: np.ndarray | None = None
+    ) -> None:
+        super().__init__(proxies)
+        self.hash = HashLayer(channels[-1], bits)
+
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        return Output(self.hash(maps[-1].amax((2, 3))), self.proxies)
+'''
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_file_is_a_method(root: Path, monkeypatch: pytest.MonkeyPatch, jobs: int):
+    (root / "dummy_method.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setenv("PYTHONPATH", str(root), prepend=":")  # for processes of their own
+    names = ["dummy_method:METHOD", "orthohash"]
+    configs = [small_run(root, method=name, bits=bits) for name in names for bits in (12, 16)]
+    table = pd.concat([read_metrics(folder) for folder in sweep(configs, jobs=jobs)])
+    cells = tables.map_cells(table)
+    assert set(cells.method) == {"brightest", "orthohash"}
+    assert tables.pivot_cells(cells).index.tolist().count("brightest") == 1
+    looks = curves.styles(cells.method)
+    for key in ("marker", "color", "label"):
+        assert looks["brightest"][key] != looks["orthohash"][key]
+    figure = curves.map_by_bits(cells, "title")
+    assert "brightest" in {text.get_text() for text in figure.legends[0].get_texts()}

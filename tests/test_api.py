@@ -1,0 +1,59 @@
+"""What a researcher imports: quick to import, and enough for a training of one's own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, write_folder
+
+import fdhmfe
+
+
+def example(readme: Path = ROOT / "README.md") -> str:
+    """The README's training script."""
+    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if "optimiser.step()" in block)
+
+
+def run(script: str, folder: Path) -> str:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy(tmp_path):
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fdhmfe; print(*sys.modules)"
+    loaded = set(run(script, tmp_path).split())
+    assert loaded.isdisjoint({"torch", "numpy", "pandas", "matplotlib", "torchvision"})
+
+
+def test_the_public_names_are_there():
+    assert all(getattr(fdhmfe, name) for name in fdhmfe.__all__)
+    assert fdhmfe.FDHMFE.__module__ == "fdhmfe.network"
+    assert fdhmfe.metrics.mean_average_precision([[1, 1]], [[1, 1]], [0], [0]) == 1
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fdhmfe.__version__)
+    with pytest.raises(AttributeError, match="'fdhmfe' has no attribute 'FDHMF'"):
+        fdhmfe.FDHMF  # noqa: B018
+
+
+def test_the_documented_call_works_on_maps_of_any_backbone():
+    net = fdhmfe.FDHMFE(channels=[192, 576, 1280], classes=200, bits=48)
+    loss = fdhmfe.FDHMFELoss(triplet_weight=0.5)
+    maps = [torch.randn(4, c, s, s) for c, s in ((192, 28), (576, 14), (1280, 7))]
+    total, terms = loss(net(maps), torch.tensor([0, 0, 7, 199]))
+    total.backward()
+    assert torch.isfinite(total) and {"proxy", "triplet"} <= set(terms)
+
+
+def test_the_readme_s_script_trains_on_folders_of_images(tmp_path):
+    write_folder(tmp_path / "images", classes=3, per_class=24)
+    script = example()
+    assert len([line for line in script.splitlines() if line.strip()]) <= 25
+    quick = script.replace("weights=weights", "weights=None").replace("range(10)", "range(1)")
+    assert "None" in quick and "range(1)" in quick  # no download, one epoch
+    shown = run(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{quick}", tmp_path)
+    assert 0 < float(shown.split()[-1]) <= 1
