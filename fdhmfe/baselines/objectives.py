@@ -85,7 +85,7 @@ class DPSHLoss(Objective):
         self.weight = quantisation_weight
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        self.bank[step.index] = output.u.detach()
+        self.bank[known(step).index] = output.u.detach()
         similar = labels[:, None] == self.labels  # (B, M)
         pair = formulas.bank_pair_loss(output.u, self.bank, similar)
         quantisation = formulas.sign_distance(output.u)
@@ -106,7 +106,7 @@ class HashNetLoss(Objective):
         self.slope = slope
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        beta = math.sqrt(1 + math.floor(8 * step.progress))
+        beta = math.sqrt(1 + math.floor(8 * known(step).progress))
         h = (beta * output.u).tanh()
         loss = formulas.weighted_pair_loss(h, labels, alpha=self.slope / h.shape[1])
         return loss, {"pair": loss}
@@ -133,7 +133,7 @@ class ADSHLoss(Objective):
         self.gamma = gamma
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        return self.asymmetric(output.u, labels, step)
+        return self.asymmetric(output.u, labels, known(step))
 
     def asymmetric(self, u: Tensor, labels: Tensor, step: Step) -> Losses:
         """ADSH's loss of relaxed codes u (B, K), which it also notes in `outputs`."""
@@ -183,6 +183,7 @@ class ExchNetLoss(ADSHLoss):
         self.sums.index_add_(0, labels, parts.detach())
         self.counts.index_add_(0, labels, torch.ones_like(parts[:, :1, :1]))
         anchors = self.anchors[labels]  # (B, P, D)
+        step = known(step)
         exchanging = step.progress >= 0.5 and bool(self.anchors.any())
         if exchanging:
             kept = torch.rand_like(parts[..., :1]) < 0.5
@@ -216,6 +217,7 @@ class A2NetLoss(ADSHLoss):
         self.decode = network.decode
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
+        step = known(step)
         total, terms = self.asymmetric(output.u, labels, step)
         f = output.u.tanh()
         rebuilding = step.progress >= 7 / 8
@@ -224,6 +226,15 @@ class A2NetLoss(ADSHLoss):
         ).square().mean() * rebuilding
         terms["correlation"] = formulas.code_correlation_loss(f) * rebuilding
         return total + terms["reconstruction"] + terms["correlation"], terms
+
+
+def known(step: Step | None) -> Step:
+    """The step; ValueError without one, for objectives that remember images or change with time."""
+    if step is None:
+        raise ValueError(
+            "this objective must know the step: loss(output, labels, Step(index, 0.0))"
+        )
+    return step
 
 
 def need_parts(network: nn.Module) -> None:

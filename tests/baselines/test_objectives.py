@@ -112,6 +112,13 @@ def test_loss_weight_matters_to_every_trained_method(name):
     assert totals[0] != totals[1]
 
 
+@pytest.mark.parametrize("name", ["dpsh", "hashnet", "adsh", "exchnet", "a2-net"])
+def test_an_objective_that_remembers_asks_for_the_step(name):
+    method = built(method=name)
+    with pytest.raises(ValueError, match="must know the step"):
+        method.objective(outputs(method), LABELS[:8])
+
+
 @pytest.mark.parametrize("name", ["lsh", "itq"])
 def test_closed_form_methods_have_nothing_to_train(name):
     method = built(method=name)
