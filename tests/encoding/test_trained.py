@@ -10,11 +10,14 @@ from PIL import ExifTags, Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import get_model
 
-from fdhmfe.config.settings import METHODS
+from fdhmfe.config.settings import METHODS, load
+from fdhmfe.encoding import trained
 from fdhmfe.encoding.trained import kept_cells, open_run, untrained
+from fdhmfe.features.weights import SHIPPED
 from fdhmfe.network import Output, binarise
 from fdhmfe.runs import experiment
 from fdhmfe.runs.results import read_codes
+from fdhmfe.support.files import file_hash, write_json
 
 
 @pytest.fixture
@@ -86,6 +89,13 @@ def test_a_run_opens_without_its_images_where_the_backbone_is_not_made_of_them(b
     again = open_run(backbone_run, data_dir=str(root / "elsewhere"))
     assert again.inputs.dataset.root == root / "elsewhere"
     assert again.model_id == run.model_id
+
+
+def test_a_run_on_the_kit_s_own_backbone_opens_without_images(tmp_path, monkeypatch):
+    write_json(tmp_path / "env.json", {"backbone_id": file_hash(SHIPPED)})
+    monkeypatch.setattr(trained, "open_dataset", pytest.fail)
+    images = torch.zeros(1, 3, 128, 128)
+    assert len(trained.run_backbone(tmp_path, load("quick"))(images)) == 3
 
 
 def test_other_backbone_weights_are_refused(backbone_run, root):
