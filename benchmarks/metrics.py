@@ -29,9 +29,8 @@ from rows import load_average, write_rows
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
-from fdhmfe.codes import blocks, pack
+from fdhmfe.codes import as_bytes, blocks, pack
 from fdhmfe.metrics import mean_average_precision
-from fdhmfe.search.exact import as_bytes
 
 # The official splits: queries (test), database (train), classes.
 SIZES = {

@@ -29,8 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
 from fdhmfe import search
-from fdhmfe.codes import Identity, pack
-from fdhmfe.search.exact import as_bytes
+from fdhmfe.codes import Identity, as_bytes, pack
 from fdhmfe.search.index import Hits
 from fdhmfe.search.scale import clustered_codes, recall, time_search
 

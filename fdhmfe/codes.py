@@ -1,4 +1,4 @@
-"""Hash codes as bytes: packed to 64-bit words for search and storage, and what they came from.
+"""Hash codes as bytes: packed to 64-bit words, compared by Hamming distance, and their identity.
 
 Codes are (N, K) int8 of -1 and +1. Packed, a bit is 1 for +1, and zeros fill the last word: they
 agree in every code, so that distances stay the same for any K.
@@ -62,8 +62,45 @@ def to_numpy(values: ArrayLike, name: str) -> np.ndarray:
 
 def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
     """What `pack` was given: (N, W) uint64 -> (N, K) int8 of -1 and +1."""
-    ones = np.unpackbits(np.ascontiguousarray(packed).view(np.uint8), axis=1, count=bits)
+    ones = np.unpackbits(as_bytes(packed), axis=1, count=bits)
     return np.where(ones == 1, 1, -1).astype(np.int8)
+
+
+def as_bytes(packed: np.ndarray) -> np.ndarray:
+    """Packed codes byte by byte, as FAISS takes them: (N, W) uint64 -> (N, 8 W) uint8, no copy."""
+    return np.ascontiguousarray(packed).view(np.uint8)
+
+
+def code_bytes(codes: ArrayLike) -> np.ndarray:
+    """Codes (N, K) in the fewest whole bytes, the first bit on top: (N, ceil(K / 8)) uint8.
+
+    What the explorer's page and an album hold. Errors as in `pack`.
+    """
+    packed = as_bytes(pack(codes))
+    return packed[:, : -(-np.shape(codes)[1] // 8)]
+
+
+def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Bits in which packed codes a (Q, W) and b (N, W), words or bytes, differ: (Q, N) unsigned.
+
+    XOR and count the ones, a word at a time: faster than a matrix product, and always exact.
+    """
+    counts = (np.bitwise_count(x[:, None] ^ y) for x, y in zip(a.T, b.T, strict=True))
+    total = next(counts).astype(np.min_scalar_type(8 * a.itemsize * a.shape[1]), copy=False)
+    for count in counts:
+        total += count
+    return total
+
+
+def nearest(queries: np.ndarray, packed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the k codes nearest to each query and their distances: (Q, k), (Q, k) int32.
+
+    Both packed, queries (Q, W) and codes (N, W). Equal distances come by place.
+    """
+    distances = hamming(queries, packed)
+    # Narrow integers make NumPy's stable sort a radix sort.
+    places = distances.argsort(axis=1, kind="stable")[:, :k]
+    return places, np.take_along_axis(distances, places, axis=1).astype(np.int32)
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fdhmfe.codes import blocks, pack, to_numpy
+from fdhmfe.codes import blocks, hamming, pack, to_numpy
 
 Array = np.ndarray
 Ties = Literal["expected", "index", "best", "worst"]
@@ -145,7 +145,8 @@ def precision_recall_curve(
 
 def hamming_distance(a: ArrayLike, b: ArrayLike) -> Array:
     """Number of bits in which codes a (Q, K) and b (N, K) differ: int64 (Q, N)."""
-    return _distances(*_check_codes(a=a, b=b)).astype(np.int64)
+    packed, other, _ = _check_codes(a=a, b=b)
+    return hamming(packed, other).astype(np.int64)
 
 
 class _Task(NamedTuple):  # the checked arguments, codes packed
@@ -181,7 +182,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
     at_once = max(len(labels), task.bits)  # NumPy takes few, large steps; counting, small arrays
     for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
         parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
-        parts = [_distances(part, task.database, task.bits) for part in parts]
+        parts = [hamming(part, task.database) for part in parts]
         items = np.concatenate([_count(part, task.bits) for part in parts])
         distances, relevant = np.concatenate(parts), last[rows] - first[rows]
         row, nth = _ragged(relevant)
@@ -190,7 +191,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
         items_until, hits_until = items.cumsum(axis=1), hits.cumsum(axis=1)
         ranks = None
         if by_index:
-            # The narrow integers of `_distances` make NumPy's stable sort a radix sort.
+            # The narrow integers of `hamming` make NumPy's stable sort a radix sort.
             order = distances.argsort(axis=1, kind="stable")
             found = task.database_labels[order] == task.query_labels[rows, None]
             ranks = np.flatnonzero(found) % len(labels) + 1
@@ -204,15 +205,6 @@ def _ragged(lengths: Array) -> tuple[Array, Array]:
     """Rows of given lengths, end to end: each element's row, and its place in it from 0."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - (lengths.cumsum() - lengths)[row]
-
-
-def _distances(a: Array, b: Array, bits: int) -> Array:
-    """XOR and count the ones, a word at a time: faster than a matrix product, and always exact."""
-    counts = (np.bitwise_count(x[:, None] ^ y) for x, y in zip(a.T, b.T, strict=True))
-    total = next(counts).astype(np.min_scalar_type(bits), copy=False)
-    for count in counts:
-        total += count
-    return total
 
 
 def _count(distances: Array, bits: int) -> Array:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fdhmfe import config, metrics
-from fdhmfe.encoding.trained import TrainedRun, kept_regions, open_run
+from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
 from fdhmfe.runs import experiment, results
 from fdhmfe.support.files import atomic
@@ -95,7 +95,7 @@ def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
     right = codes["database_labels"][nearest] == codes["query_labels"][chosen][:, None]
 
     def shown(rows: np.ndarray) -> list:
-        kept = kept_regions(run, rows) > 0
+        kept = run.kept(run.row_maps(rows)) > 0
         return [frames.dimmed(data.image(row), k) for row, k in zip(rows, kept, strict=True)]
 
     hits = [shown(data.rows("database")[row]) for row in nearest]

@@ -24,16 +24,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fdhmfe.codes import Identity, blocks, pack
-from fdhmfe.data.dataset import open_image
+from fdhmfe.codes import WORD, Identity, blocks, pack
 from fdhmfe.encoding.job import Job, plan, read_shards
-from fdhmfe.encoding.network import Encoder, open_encoder
+from fdhmfe.encoding.trained import BATCH, TrainedRun, open_run
 from fdhmfe.features.cache import read_ahead
 from fdhmfe.runs.results import write_csv, write_npz
 from fdhmfe.support.files import file_hash, write_json
 from fdhmfe.support.progress import watched
 
-BATCH = 32
 DECODERS = 4  # threads that decode images
 
 
@@ -51,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     places = {k: v for k in ("data_dir", "weights") if (v := getattr(options, k))}
     try:
-        encoder = open_encoder(options.run, **places)
-        job = plan(options.images, options.out, encoder, options.shard_size)
+        run = open_run(options.run, **places)
+        job = plan(options.images, options.out, run, options.shard_size)
     except (ValueError, OSError) as error:
         print(f"encode: {error}", file=sys.stderr)
         return 2
@@ -60,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(max(1, torch.get_num_threads() // options.processes))
     with ProcessPoolExecutor(max(1, others), mp_context=get_context("spawn")) as pool:
         helpers = [pool.submit(help_out, options.run, places, job, others) for _ in range(others)]
-        work(encoder, job, partial(next, gauge(job)))
+        work(run, job, partial(next, gauge(job)))
         for helper in helpers:
             helper.result()
-    return finish(job, encoder)
+    return finish(job, run)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -89,13 +87,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def help_out(run: Path, places: dict[str, str], job: Job, others: int) -> None:
+def help_out(folder: Path, places: dict[str, str], job: Job, others: int) -> None:
     """What a further process does: the same, with a network of its own, in silence."""
     torch.set_num_threads(max(1, torch.get_num_threads() // (others + 1)))
-    work(open_encoder(run, **places), job, lambda: None)
+    work(open_run(folder, **places), job, lambda: None)
 
 
-def work(encoder: Encoder, job: Job, show: Callable[[], None]) -> None:
+def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
     """Encode every shard that is neither finished nor in the hands of another process."""
     show()
     for shard in job.shards:
@@ -108,7 +106,7 @@ def work(encoder: Encoder, job: Job, show: Callable[[], None]) -> None:
                     continue
                 for left in path.parent.glob(f".{path.name}.*.partial"):
                     left.unlink()  # by a process that was killed: we hold its lock
-                write_npz(path, encode_shard(encoder, job, shard))
+                write_npz(path, encode_shard(run, job, shard))
         except Timeout:
             continue
         show()
@@ -132,18 +130,18 @@ def gauge(job: Job) -> Iterator[None]:
         yield
 
 
-def encode_shard(encoder: Encoder, job: Job, shard: slice) -> dict[str, np.ndarray]:
+def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarray]:
     """The arrays of one shard: packed codes (n, W), their ids (n,), what failed and why."""
     positions = np.arange(shard.start, shard.stop)
     batches = [positions[rows] for rows in blocks(len(positions), BATCH)]
     words, ids, hashes, failures = [], [], [], {}
-    for loaded in read_ahead(lambda batch: load(encoder, job, batch), batches):
+    for loaded in read_ahead(lambda batch: load(run, job, batch), batches):
         if loaded.images is not None:
-            words.append(pack(encoder.codes(loaded.images), encoder.bits))
+            words.append(pack(run.codes(loaded.images)))
         ids += loaded.ids
         hashes += loaded.hashes
         failures |= loaded.failures
-    width = -(-encoder.bits // 64)
+    width = -(-run.config.bits // WORD)
     return {
         "ids": np.array(ids, np.int64),
         "words": np.concatenate([np.zeros((0, width), np.uint64), *words]),
@@ -153,25 +151,25 @@ def encode_shard(encoder: Encoder, job: Job, shard: slice) -> dict[str, np.ndarr
     }
 
 
-def load(encoder: Encoder, job: Job, batch: np.ndarray) -> Loaded:
+def load(run: TrainedRun, job: Job, batch: np.ndarray) -> Loaded:
     """Decode a batch of the list (B,), leaving out what cannot be read."""
 
     def one(position: int) -> tuple[Tensor, bytes] | str:
         path = job.root / job.names[position]
         try:
-            return encoder.read(open_image(path)), bytes.fromhex(file_hash(path))
+            return run.read([path]), bytes.fromhex(file_hash(path))
         except Exception as error:  # decoders raise all kinds; one bad file must not stop a million
             return " ".join(str(error).split())
 
     with ThreadPoolExecutor(DECODERS) as pool:
         results = dict(zip(batch.tolist(), pool.map(one, batch.tolist()), strict=True))
     good = {i: result for i, result in results.items() if not isinstance(result, str)}
-    images = torch.stack([image for image, _ in good.values()]) if good else None
+    images = torch.cat([image for image, _ in good.values()]) if good else None
     failures = {i: result for i, result in results.items() if isinstance(result, str)}
     return Loaded(images, list(good), [digest for _, digest in good.values()], failures)
 
 
-def finish(job: Job, encoder: Encoder) -> int:
+def finish(job: Job, run: TrainedRun) -> int:
     """Once all shards are there: list what failed, and name the codes by what they are of."""
     missing = [shard for shard in job.shards if not job.file(shard).exists()]
     if missing:
@@ -186,7 +184,7 @@ def finish(job: Job, encoder: Encoder) -> int:
         [(job.names[position], reason) for position, reason in failed], columns=["path", "reason"]
     )
     write_csv(job.out / "unreadable.csv", table)
-    identity = Identity(encoder.bits, encoder.model_id, digest.hexdigest()[:16])
+    identity = Identity(run.config.bits, run.model_id, digest.hexdigest()[:16])
     facts = {"encoded": encoded, "unreadable": len(failed)}
     write_json(job.out / "encoded.json", {"identity": identity._asdict(), **facts})
     print(f"{encoded} images encoded, {len(failed)} unreadable (unreadable.csv): {job.out}")

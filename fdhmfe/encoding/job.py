@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from fdhmfe.codes import Identity, blocks, unpack
 from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
-from fdhmfe.encoding.network import Encoder
+from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.support.files import content_hash, read_json, write_json
 
 
@@ -41,7 +41,7 @@ class Job(NamedTuple):
         return sum(s.stop - s.start for s in self.shards if self.file(s).exists())
 
 
-def plan(images: Path, out: Path, encoder: Encoder, shard_size: int) -> Job:
+def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
     """List the images and note what is to be done, or check that the same was begun in `out`.
 
     Raises ValueError where there are no images, or `out` holds codes of other images, of another
@@ -49,7 +49,7 @@ def plan(images: Path, out: Path, encoder: Encoder, shard_size: int) -> Job:
     """
     root, names = list_images(images)
     wanted = {
-        **{"bits": encoder.bits, "model": encoder.model_id, "shard_size": shard_size},
+        **{"bits": run.config.bits, "model": run.model_id, "shard_size": shard_size},
         **{"images": len(names), "names": content_hash(names)},
     }
     path = out / "job.json"

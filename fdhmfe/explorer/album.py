@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fdhmfe.codes import blocks
+from fdhmfe.codes import blocks, code_bytes, nearest
 from fdhmfe.data.dataset import DataError, first_ten, open_image
 from fdhmfe.data.readers.lists import image_files
-from fdhmfe.encoding.trained import TrainedRun, encode_images
-from fdhmfe.explorer.gallery import pack
+from fdhmfe.encoding.trained import BATCH, TrainedRun
 from fdhmfe.runs.results import write_npz
 from fdhmfe.support.files import file_hash
 from fdhmfe.support.progress import progress
 
-BATCH = 32
 ARRAYS = ("ids", "codes", "bits", "model_id")
 
 
@@ -27,7 +25,7 @@ class Album:
     """Packed codes of pictures and the model that made them."""
 
     ids: np.ndarray  # (M,) "<class>/<image>", relative to the folder
-    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as gallery.pack makes them
+    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `code_bytes` makes them
     bits: int
     model_id: str
 
@@ -36,10 +34,7 @@ class Album:
 
         codes (Q, ceil(K / 8)) packed. Equal distances come in the album's order.
         """
-        differing = np.bitwise_count(codes[:, None] ^ self.codes[None])  # (Q, M, bytes)
-        distances = differing.sum(axis=2, dtype=np.int64)
-        nearest = distances.argsort(axis=1, kind="stable")[:, :k]
-        return nearest, np.take_along_axis(distances, nearest, axis=1)
+        return nearest(codes, self.codes, k)
 
     def save(self, path: Path) -> None:
         """Write the whole album to one .npz file, atomically."""
@@ -92,10 +87,10 @@ def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
     names = report.pictures
     parts = [names[rows] for rows in blocks(len(names), BATCH)]
     codes = [
-        pack(encode_images(run, [open_image(report.root / name) for name in part])[0])
+        code_bytes(run.encode([report.root / name for name in part]))
         for part in progress(parts, "encoding")
     ]
-    return Album(np.array(names), np.concatenate(codes), run.config.bits, model_id(run))
+    return Album(np.array(names), np.concatenate(codes), run.config.bits, run.model_id)
 
 
 def load_album(path: Path, run: TrainedRun) -> Album:
@@ -107,17 +102,12 @@ def load_album(path: Path, run: TrainedRun) -> Album:
         raise
     except Exception as error:  # what a damaged archive raises depends on where it is damaged
         raise ValueError(f"{path} is no album or damaged ({error}): encode again") from error
-    if str(made_by) != model_id(run):
+    if str(made_by) != run.model_id:
         raise ValueError(
             f"{path} was encoded by another model ({int(bits)} bits): its codes mean nothing to "
             f"{run.folder.name}; encode the folder again, or open the run that made it"
         )
     return Album(ids, codes, int(bits), str(made_by))
-
-
-def model_id(run: TrainedRun) -> str:
-    """What codes depend on: the run's name and the content of its weights."""
-    return f"{run.folder.name} {file_hash(run.folder / 'model.safetensors')}"
 
 
 def write_sample(run: TrainedRun, folder: Path, *, classes: int = 6, pictures: int = 7) -> None:

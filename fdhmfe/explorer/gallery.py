@@ -1,7 +1,7 @@
-"""What an explorer shows of a finished run: codes, labels, kept regions and thumbnails.
+"""What an explorer shows of a finished run: codes, labels, kept cells and thumbnails.
 
 Letters: M images (the Q queries first, then the database), K bits, L stages, G squares per side of
-the map of kept regions.
+the map of kept cells.
 """
 
 import base64
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fdhmfe.encoding.trained import TrainedRun, kept_regions
+from fdhmfe.codes import blocks, code_bytes
+from fdhmfe.encoding.trained import BATCH, TrainedRun
 from fdhmfe.runs import results
 from fdhmfe.support.progress import progress
-from fdhmfe.training.train import batches
 
 SIDE = 112  # pixels of a thumbnail's longer side
 
@@ -32,7 +32,7 @@ class Gallery:
     labels: np.ndarray  # (M,)
     queries: int
     bits: int
-    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `pack` makes them
+    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `code_bytes` makes them
     stages: int  # L, 0 where the network keeps no regions
     kept: np.ndarray  # (M, G, G) uint8: bit l is set where stage l keeps the square
     thumbnails: tuple[bytes, ...]  # (M,) WebP
@@ -55,11 +55,12 @@ class Gallery:
 
 
 def build_gallery(run: TrainedRun) -> Gallery:
-    """Collect the run's stored codes, and kept regions and thumbnails of the same images."""
+    """Collect the run's stored codes, and kept cells and thumbnails of the same images."""
     stored, data = results.read_codes(run.folder), run.inputs.dataset
     query, database = data.rows("test"), data.rows("database")
     rows = np.concatenate([query, database])
-    kept = np.concatenate([kept_regions(run, part) for part in batches(rows)])
+    parts = (rows[part] for part in blocks(len(rows), BATCH))
+    kept = np.concatenate([run.kept(run.row_maps(part)) for part in parts])
     codes = np.concatenate([stored["query_codes"], stored["database_codes"]])
     return Gallery(
         title=run.protocol,
@@ -68,16 +69,11 @@ def build_gallery(run: TrainedRun) -> Gallery:
         labels=data.labels(rows),
         queries=len(query),
         bits=codes.shape[1],
-        codes=pack(codes),
+        codes=code_bytes(codes),
         stages=run.config.stages if kept.size else 0,
         kept=kept,
         thumbnails=tuple(thumbnail(data.image(row)) for row in progress(rows, "thumbnails")),
     )
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    """Codes (M, K) in {-1, +1} as bits (M, ceil(K / 8)): +1 is 1, the first bit on top."""
-    return np.packbits(codes > 0, axis=1)
 
 
 def thumbnail(image: Image.Image) -> bytes:

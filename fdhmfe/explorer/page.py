@@ -17,9 +17,10 @@ import anywidget
 import traitlets
 from PIL import Image, UnidentifiedImageError
 
+from fdhmfe.codes import code_bytes
 from fdhmfe.data.dataset import DataError, decode
-from fdhmfe.encoding.trained import TrainedRun, encode_images, open_run
-from fdhmfe.explorer.gallery import Gallery, build_gallery, pack, text, thumbnail
+from fdhmfe.encoding.trained import TrainedRun, open_run
+from fdhmfe.explorer.gallery import Gallery, build_gallery, text, thumbnail
 from fdhmfe.support.files import atomic
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css"))
@@ -74,8 +75,8 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
         return
-    codes, kept = encode_images(explorer.run, [image])
-    encoded = {"code": text(pack(codes).tobytes()), "kept": text(kept.tobytes())}
+    codes, kept = explorer.run.encode([image]), explorer.run.kept(explorer.run.maps([image]))
+    encoded = {"code": text(code_bytes(codes).tobytes()), "kept": text(kept.tobytes())}
     shown = {"name": message["upload"], "thumbnail": text(thumbnail(image))}
     explorer.send({"encoded": encoded | shown})
 

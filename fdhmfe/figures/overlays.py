@@ -94,7 +94,7 @@ def heat_maps(
     return figure
 
 
-def kept_regions(
+def kept_panels(
     images: Sequence[Image.Image],
     kept: Sequence[Sequence[np.ndarray]],
     tokens: Sequence[int],

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.proxies import class_means
 from fdhmfe.runs import results
@@ -20,7 +21,7 @@ from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
 from fdhmfe.training.finetune import FineTuned, MeanPool
-from fdhmfe.training.train import Method, batches
+from fdhmfe.training.train import ENCODING_BATCH, Method
 
 
 def run(config: Config) -> Path:
@@ -165,7 +166,8 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():
         return {}
     device = distributed.device_of(network.eval())
-    maps = (whole for (whole,) in inputs.source.encoding_batches(batches(rows), views=[0]))
+    parts = [rows[part] for part in blocks(len(rows), ENCODING_BATCH)]
+    maps = (whole for (whole,) in inputs.source.encoding_batches(parts, views=[0]))
     outputs = [network(train.on_device(batch, device)) for batch in maps]
     if not outputs[0].kept_index:
         return {}

@@ -136,9 +136,12 @@ class Inputs:
     precision: str = "32"  # of a backbone that is fine-tuned: 32 | bf16
 
 
-def prepare(config: Config) -> Inputs:
-    """Open the data set, build the backbone, and compute or open its stage features."""
-    dataset = open_dataset(config)
+def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
+    """Open the data set, build the backbone, and compute or open its stage features.
+
+    `dataset`: the configuration's, where it is open already.
+    """
+    dataset = dataset or open_dataset(config)
     backbone, backbone_id = open_backbone(config, dataset)
     if not config.finetune:
         backbone = frozen(backbone)

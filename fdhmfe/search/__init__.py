@@ -13,14 +13,7 @@ hnsw    FAISS, neighbour graph    approximate  yes, and the graph: 17 times as m
 milvus  a Milvus file or server   exact        the engine's
 """
 
-from fdhmfe.support.lazy import handed_on
+from fdhmfe.search.engine import serve
+from fdhmfe.search.kinds import KINDS, build, engine_installed, load
 
-NAMES = {
-    "KINDS": "fdhmfe.search.kinds",
-    "build": "fdhmfe.search.kinds",
-    "engine_installed": "fdhmfe.search.kinds",
-    "load": "fdhmfe.search.kinds",
-    "serve": "fdhmfe.search.engine",
-}
-__all__ = list(NAMES)
-__getattr__ = handed_on(__name__, NAMES)
+__all__ = ["KINDS", "build", "engine_installed", "load", "serve"]

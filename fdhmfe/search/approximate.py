@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import faiss
 import numpy as np
 
-from fdhmfe.codes import WORD, Identity
-from fdhmfe.search.exact import as_bytes, only_new, saver
+from fdhmfe.codes import WORD, Identity, as_bytes
+from fdhmfe.search.exact import only_new, saver
 from fdhmfe.search.index import CodeIndex, Hits, mapped, read_part, write_index
 
 MOST_LISTS = 4096  # more cost minutes of k-means without being needed up to 10^7 codes

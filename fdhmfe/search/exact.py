@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import faiss
 import numpy as np
 
-from fdhmfe.codes import WORD, Identity, blocks
+from fdhmfe.codes import WORD, Identity, as_bytes, blocks, nearest
 from fdhmfe.search.index import CodeIndex, Hits, mapped, read_part, write_index
 
 
@@ -34,7 +34,7 @@ class NumpyIndex(CodeIndex):
     def _search(self, words: np.ndarray, k: int) -> Hits:
         parts = [self._nearest(words[rows], k) for rows in blocks(len(words), self._rows(k))]
         places, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Hits(self.ids[places], distances.astype(np.int32))
+        return Hits(self.ids[places], distances)
 
     def _rows(self, k: int) -> int:
         """Queries answered at once, so that their distances take about 64 MB."""
@@ -42,11 +42,7 @@ class NumpyIndex(CodeIndex):
 
     def _nearest(self, words: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Places of the k nearest and their distances, each (Q, k)."""
-        distances = np.zeros((len(words), len(self)), np.uint16)
-        for own, query in zip(self.words.T, words.T, strict=True):
-            distances += np.bitwise_count(query[:, None] ^ own)
-        places = distances.argsort(axis=1, kind="stable")[:, :k]
-        return places, np.take_along_axis(distances, places, axis=1)
+        return nearest(words, self.words, k)
 
     def save(self, folder: Path) -> None:
         write_index(folder, self, {"ids.npy": saver(self.ids), "codes.npy": saver(self.words)})
@@ -92,11 +88,6 @@ def only_new(held: np.ndarray, ids: np.ndarray) -> np.ndarray:
             "ascending order of their ids, or build the index anew from all of them"
         )
     return new
-
-
-def as_bytes(words: np.ndarray) -> np.ndarray:
-    """Packed codes as FAISS takes them: (N, W) uint64 -> (N, 8 W) uint8, without a copy."""
-    return np.ascontiguousarray(words).view(np.uint8)
 
 
 def saver(array: np.ndarray) -> Any:

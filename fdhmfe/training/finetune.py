@@ -37,12 +37,15 @@ class FineTuned(nn.Module):
         return self.head.proxies
 
     def forward(self, inputs: list[Tensor]) -> Output:
-        images = inputs[0].contiguous(memory_format=torch.channels_last)
+        maps = self.maps(inputs[0])
+        return self.head([distributed.gather(x) for x in maps] if self.training else maps)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What the head reads of this process's images."""
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             maps = self.backbone(images)[-self.stages :]
-        if self.precision == "bf16":
-            maps = [x.float() for x in maps]
-        return self.head([distributed.gather(x) for x in maps] if self.training else maps)
+        return [x.float() for x in maps] if self.precision == "bf16" else maps
 
 
 class MeanPool(HashNetwork):

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import PLAIN_VIEWS
 from fdhmfe.losses import Objective, Step
@@ -123,7 +124,7 @@ def epoch_batches(
     """Places (B,) among the `count` images, for each batch of an epoch; the generator that drew."""
     rng = np.random.default_rng([config.seed, epoch])
     order = rng.permutation(count)
-    return [order[part] for part in batch_slices(count, config.batch_size)], rng
+    return [order[part] for part in whole_batches(count, config.batch_size)], rng
 
 
 def train_epoch(
@@ -182,10 +183,9 @@ def train_step(
     return values
 
 
-def batch_slices(count: int, size: int) -> list[slice]:
+def whole_batches(count: int, size: int) -> list[slice]:
     """Equal batches; a short last one is left out unless it is the only one (batch norm)."""
-    whole = max(1, count // size)
-    return [slice(i * size, (i + 1) * size) for i in range(whole)]
+    return list(blocks(count - count % size or count, size))
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -217,11 +217,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None
         group["lr"] = group["peak"] * factor
 
 
-def batches(rows: np.ndarray, size: int = ENCODING_BATCH) -> list[np.ndarray]:
-    """Rows in batches for encoding, where their size does not change the result."""
-    return [rows[first : first + size] for first in range(0, len(rows), size)]
-
-
 @torch.inference_mode()
 def relaxed_codes(
     model: nn.Module,
@@ -238,7 +233,9 @@ def relaxed_codes(
     model.eval()
     device = distributed.device_of(model)
     parts = []
-    for views in source.encoding_batches(batches(distributed.encoding_share(rows), batch)):
+    share = distributed.encoding_share(rows)
+    batches = [share[part] for part in blocks(len(share), batch)]
+    for views in source.encoding_batches(batches):
         codes = [coder(model(on_device(inputs, device))) for inputs in views]
         parts.append(torch.stack(codes).mean(0).cpu())
     return distributed.collect(torch.cat(parts), len(rows))

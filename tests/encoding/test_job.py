@@ -15,11 +15,8 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from fdhmfe import config, search
-from fdhmfe.data.door import open_dataset
 from fdhmfe.encoding import encode, job
-from fdhmfe.encoding.network import open_encoder
-from fdhmfe.runs import experiment, results
-from fdhmfe.support.files import read_json
+from fdhmfe.runs import experiment
 from fdhmfe.support.places import REPOSITORY
 
 
@@ -79,14 +76,6 @@ def uninterrupted(run, photographs, tmp_path_factory) -> Path:
 
 def contents(out: Path) -> list[bytes]:
     return [path.read_bytes() for path in shards(out)]
-
-
-def test_the_run_s_own_images_get_the_codes_that_the_run_stored(run):
-    encoder = open_encoder(run)
-    dataset = open_dataset(config.Config(**read_json(run / "config.json")))
-    rows = dataset.rows("test")
-    made = encoder.codes(torch.stack([encoder.read(dataset.image(row)) for row in rows]))
-    np.testing.assert_array_equal(made, results.read_codes(run)["query_codes"])
 
 
 def test_every_readable_image_gets_a_code_and_the_rest_are_listed(uninterrupted, photographs):

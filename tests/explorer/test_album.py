@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import save_image, write_folder
 
+from fdhmfe.codes import code_bytes
 from fdhmfe.data.dataset import DataError
 from fdhmfe.encoding.trained import open_run
 from fdhmfe.explorer.album import Album, check_folder, encode_folder, load_album, write_sample
-from fdhmfe.explorer.gallery import pack
 from fdhmfe.metrics import hamming_distance
 
 
@@ -22,8 +22,8 @@ def run(folder_run):
 def test_search_is_hamming_distance_with_ties_in_order():
     rng = np.random.default_rng(0)
     codes, queries = (rng.choice([-1, 1], (count, 12)) for count in (40, 5))
-    album = Album(np.arange(40).astype(str), pack(codes), 12, "by hand")
-    nearest, distances = album.search(pack(queries), k=7)
+    album = Album(np.arange(40).astype(str), code_bytes(codes), 12, "by hand")
+    nearest, distances = album.search(code_bytes(queries), k=7)
     truth = hamming_distance(queries, codes)
     order = truth.argsort(axis=1, kind="stable")[:, :7]
     np.testing.assert_array_equal(nearest, order)

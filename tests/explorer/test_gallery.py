@@ -7,13 +7,8 @@ import numpy as np
 from PIL import Image
 
 from fdhmfe.encoding.trained import open_run
-from fdhmfe.explorer.gallery import SIDE, build_gallery, pack, readable, thumbnail
+from fdhmfe.explorer.gallery import SIDE, build_gallery, readable, thumbnail
 from fdhmfe.runs.results import read_codes
-
-
-def test_bits_are_packed_first_bit_on_top():
-    code = np.array([[+1, -1, -1, -1, -1, -1, -1, +1, +1, -1]])
-    assert pack(code).tolist() == [[0b10000001, 0b10000000]]
 
 
 def test_gallery_holds_queries_then_database(folder_run):

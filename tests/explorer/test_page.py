@@ -11,7 +11,7 @@ from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import ROOT
 from PIL import ExifTags, Image
 
-from fdhmfe.encoding.trained import encode_images, open_run
+from fdhmfe.encoding.trained import open_run
 from fdhmfe.explorer.gallery import build_gallery
 from fdhmfe.explorer.page import Explorer, answer, main, write_page
 
@@ -145,7 +145,7 @@ def test_an_uploaded_image_is_encoded_as_any_other(folder_run):
     exif[ExifTags.Base.Orientation] = 6  # stored lying, as phones do
     image.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
     answer(sent, {"upload": "mine.png"}, [buffer.getvalue()])
-    code = np.packbits(encode_images(run, [image])[0] > 0).tobytes()
+    code = np.packbits(run.encode([image]) > 0).tobytes()
     assert base64.b64decode(sent[0]["encoded"]["code"]) == code
     assert sent[0]["encoded"]["name"] == "mine.png"
 

@@ -24,7 +24,7 @@ def test_strongest_takes_the_largest_allowed_weights_in_order():
 
 
 def test_dropped_cells_are_shaded_and_kept_ones_are_not():
-    figure = overlays.kept_regions([IMAGE], [[np.array([0, 3])]], [4], ["a"], [-0.5])
+    figure = overlays.kept_panels([IMAGE], [[np.array([0, 3])]], [4], ["a"], [-0.5])
     shade = figure.axes[1].images[1]
     bright = (shade.get_array()[..., 3] == 0).tolist()  # a rim of dark cells all around
     assert bright == [
