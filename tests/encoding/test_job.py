@@ -22,6 +22,8 @@ from fdhmfe.runs import experiment, results
 from fdhmfe.support.files import read_json
 from fdhmfe.support.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # jobs that are killed
+
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
