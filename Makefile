@@ -19,12 +19,12 @@ export OMP_WAIT_POLICY
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab site readme env clean lock FORCE
+.PHONY: help reproduce check test lab site readme env clean lock FORCE
 
 STAMP := .venv/.complete
 
-ifneq ($(filter reproduce test lab site readme env,$(MAKECMDGOALS)),)
-  EXTRAS := $(filter test site,$(MAKECMDGOALS))
+ifneq ($(filter reproduce check test lab site readme env,$(MAKECMDGOALS)),)
+  EXTRAS := $(sort $(patsubst check,test,$(filter check test site,$(MAKECMDGOALS))))
   # The active Python, if check_env accepts it (it says why where it does not).
   RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
       "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
@@ -47,7 +47,7 @@ help: ## Show this list
 		while IFS='|' read -r goal text; do printf '  make %-10s %s\n' "$$goal" "$$text"; done
 	@echo
 	@echo '  Variables of reproduce: PROFILE=smoke|quick|laptop|paper (now $(PROFILE)), DATASET (now $(DATASET)),'
-	@echo '  DATA_DIR, WEIGHTS, BACKBONE, RESULTS_DIR. Of test: PYTEST_ARGS; of lab: LAB_ARGS.'
+	@echo '  DATA_DIR, WEIGHTS, BACKBONE, RESULTS_DIR. Of check and test: PYTEST_ARGS; of lab: LAB_ARGS.'
 	@echo '  PYTHON (now $(PYTHON)): used, or .venv made from it, where no environment is active.'
 
 reproduce: env ## Run all notebooks headless; results go to results/PROFILE
@@ -56,10 +56,19 @@ reproduce: env ## Run all notebooks headless; results go to results/PROFILE
 		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
 
-test: env ## Lint, check the format, run all tests (what CI runs)
-	"$(RUN)" -m ruff check
-	"$(RUN)" -m ruff format --check
+check: env ## Lint, check format and types, run the quick tests (two minutes)
+	$(STATIC)
+	"$(RUN)" -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test: env ## Lint, check format and types, run all tests (what CI runs)
+	$(STATIC)
 	"$(RUN)" -m pytest $(PYTEST_ARGS)
+
+define STATIC
+"$(RUN)" -m ruff check
+"$(RUN)" -m ruff format --check
+"$(RUN)" -m mypy
+endef
 
 lab: env ## Open JupyterLab at notebooks/
 	"$(RUN)" -m jupyterlab $(LAB_ARGS) notebooks
@@ -79,7 +88,7 @@ env: $(READY) ## Set up the environment and say which one is used
 # without them git clean also takes ignored folders whose names only begin alike (data/toyota).
 clean: ## Remove generated results, the toy data and caches; keep your data and .venv
 	@git --literal-pathspecs clean -Xdf -e '!/results/laptop/**' -- results/ data/toy/ data/toy-*/ data/cache/ \
-		.pytest_cache/ .ruff_cache/
+		.pytest_cache/ .ruff_cache/ .mypy_cache/
 
 # Pins that still fit stay; LOCK_ARGS=--upgrade renews them all.
 lock: ## Write requirements.lock anew from pyproject.toml (needs uv)

@@ -5,7 +5,7 @@ agree in every code, so that distances stay the same for any K.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,7 +50,7 @@ def pack(codes: ArrayLike, bits: int | None = None, *, name: str = "codes") -> n
     return packed
 
 
-def to_numpy(values: ArrayLike, name: str) -> np.ndarray:
+def to_numpy(values: Any, name: str) -> np.ndarray:
     """An array, nested list or torch tensor on any device as an array; ValueError if it is none."""
     if hasattr(values, "detach"):  # a torch tensor; NumPy lacks some of its floating types
         values = (values.double() if values.is_floating_point() else values).detach().cpu()

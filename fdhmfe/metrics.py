@@ -121,8 +121,8 @@ def precision_at_k(
     """
     arrays = query_codes, database_codes, query_labels, database_labels
     hits = evaluate(*arrays, cuts=(k,), ties=(ties,)).hits[ties, k]
-    if k is None or k > len(database_labels):
-        most = len(database_labels)
+    most = len(to_numpy(database_labels, "database_labels"))
+    if k is None or k > most:
         raise ValueError(f"k is {k}; it must be from 1 to the {most} items of database_codes")
     return float(hits.mean() / k)
 
@@ -164,7 +164,7 @@ class _Block(NamedTuple):
     relevant: Array  # (B,) relevant items in the database
     items_until: Array  # (B, K + 1) items within each distance
     hits_until: Array  # (B, K + 1) relevant items within it
-    ranks: Array | None  # with ties by index, of the relevant items, query by query
+    ranks: Array  # with ties by index, of the relevant items, query by query; else empty
 
     # Buckets of tied items, of those with relevant ones among them: (M,) each
     row: Array  # the query
@@ -189,7 +189,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
         near = distances[row, by_label[first[rows][row] + nth]]
         hits = np.bincount(row * items.shape[1] + near, minlength=items.size).reshape(items.shape)
         items_until, hits_until = items.cumsum(axis=1), hits.cumsum(axis=1)
-        ranks = None
+        ranks = np.zeros(0, np.int64)
         if by_index:
             # The narrow integers of `hamming` make NumPy's stable sort a radix sort.
             order = distances.argsort(axis=1, kind="stable")
@@ -250,8 +250,8 @@ def _tied(block: _Block, k: int, ties: Ties, harmonic: Array) -> tuple[Array, Ar
     t = np.clip(k - s, 0, length)
     span = (harmonic[s + t] - harmonic[s]).astype(np.float64)
     precision = w * (p * t + (block.r_before + 1 - p * (s + 1)) * span)
-    sums = (np.bincount(block.row, each, len(block.relevant)) for each in (precision, w * t))
-    return tuple(sums)
+    count = len(block.relevant)
+    return np.bincount(block.row, precision, count), np.bincount(block.row, w * t, count)
 
 
 def _by_index(block: _Block, k: int) -> tuple[Array, Array]:
@@ -259,7 +259,8 @@ def _by_index(block: _Block, k: int) -> tuple[Array, Array]:
     row, nth = _ragged(block.relevant)
     inside = block.ranks <= k
     precision = (nth + 1) / block.ranks * inside
-    return tuple(np.bincount(row, each, len(block.relevant)) for each in (precision, inside))
+    count = len(block.relevant)
+    return np.bincount(row, precision, count), np.bincount(row, inside, count)
 
 
 def _check_codes(**pair: ArrayLike) -> tuple[Array, Array, int]:

@@ -145,7 +145,7 @@ def test_modules_stay_small(file):
 @pytest.mark.parametrize("path", sorted(set(FILES) - DRAWING), ids=dotted)
 def test_functions_stay_short(path):
     long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(path)}
-    assert {name: lines for name, lines in long.items() if lines > 60} == {}
+    assert {name: lines for name, lines in long.items() if lines > 40} == {}
 
 
 def test_every_argument_and_result_has_a_type(file):

@@ -171,7 +171,7 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
         raise ValueError(
             f"backbone 'timm/{name}', {weights or 'download'}: {reason}{hint}"
         ) from error
-    depth = len(network.feature_info)
+    depth = len(network.feature_info)  # type: ignore[arg-type]
     if depth < stages:
         raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
     return timm.create_model(

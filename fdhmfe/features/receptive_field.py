@@ -40,7 +40,7 @@ def places_seen(
     steps of the one before it later, k being the kernel as dilation spreads it. Source: receptive
     field arithmetic (distill.pub/2019/computing-receptive-fields).
     """
-    places = {size: (0.5, 1)}
+    places: dict[int, tuple[float, float]] = {size: (0.5, 1)}
 
     def record(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
         before, after = inputs[0].shape[-1], output.shape[-1]

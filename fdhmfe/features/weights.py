@@ -5,6 +5,7 @@ python -m fdhmfe.features.weights makes them anew.
 """
 
 import argparse
+from inspect import getfile
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def shipped_recipe() -> str | None:
 
 def source() -> str:
     """Changes with the code that trains the weights: the network, its loop, and the crops."""
-    return code_identity(Path(module.__file__) for module in (embedded, views))
+    return code_identity(Path(getfile(module)) for module in (embedded, views))
 
 
 def embedded_backbone(weights: Path, config: Config) -> StageBackbone:

@@ -88,6 +88,7 @@ def heat_maps(
         for axis, array, shift in zip(axes[0, 1:], values[0], shifts, strict=True):
             outline(axis, marked, len(array), shift, "white")
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
+    assert bar.solids is not None  # it is an image's
     bar.solids.set_alpha(1)
     bar.set_label(unit, fontsize=12)
     bar.ax.tick_params(labelsize=12)
@@ -151,7 +152,7 @@ def graph_over(
                 *chosen.T, s=26, edgecolor="black", lw=0.5, label=f"stage {level + 1}", **look
             )
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=12)
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=12)
     return figure
 
 

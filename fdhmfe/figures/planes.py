@@ -63,7 +63,7 @@ def trails(
                 axis.scatter(*proxies[label], s=190, lw=0.8, zorder=4, **star)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
     handles, shown = panels[0].get_legend_handles_labels()
-    figure.legend(handles, shown, loc="outside right", frameon=False, fontsize=12)
+    figure.legend(handles, shown, loc="outside right center", frameon=False, fontsize=12)
     return figure
 
 

@@ -1,5 +1,7 @@
 """Charts of search: what a bit, a neighbour and a billion codes cost. Tables in, a Figure out."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,8 +37,8 @@ def recall_by_bits(table: pd.DataFrame, title: str) -> Figure:
     """
     figure, axis = new(title)
     for (n, rows), colour, mark in zip(table.groupby("n"), SIZE_COLOURS, "os^", strict=False):
-        style = {"color": colour, "marker": mark, "label": f"{n:,} images"}
-        axis.plot(rows.bits, 100 * rows.found, **style)
+        label = f"{n:,} images"
+        axis.plot(rows.bits, 100 * rows.found, color=colour, marker=mark, label=label)
     lengths = sorted(table.bits.unique())
     axis.set(xscale="log", xlabel="code length (bits)", ylim=(0, 100))
     axis.set_ylabel("neighbours found (%)")
@@ -76,7 +78,7 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
     styles = {"codes": ("#0072B2", "o", "-"), "floats": ("#D55E00", "^", "--")}
     for what, rows in table.groupby("what"):
         colour, mark, line = styles[what]
-        style = {"color": colour, "marker": mark, "linestyle": line}
+        style: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": line}
         axis.plot(rows.bytes, 100 * rows["map"], label=what, **style)
     sizes = sorted(table.bytes.unique())
     top = min(100, 125 * table["map"].max())
@@ -106,8 +108,8 @@ def projection(
     axis.plot(sizes[inside], line[inside], color="#0072B2", label="model a + b N")
     axis.plot(sizes[~inside], line[~inside], color="#0072B2", linestyle=":", label="beyond")
     axis.scatter(measured.n, measured.cpu_ms, color="#000000", zorder=3, label="measured here")
-    style = {"facecolors": "none", "edgecolors": "#D55E00", "marker": "s", "zorder": 3}
-    axis.scatter(beside.n, beside.cpu_ms, label="committed benchmark", **style)
+    hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": "#D55E00", "marker": "s"}
+    axis.scatter(beside.n, beside.cpu_ms, zorder=3, label="committed benchmark", **hollow)
     axis.set(xscale="log", yscale="log", xlabel="codes in the database")
     axis.set_ylabel("processor time per query (ms)")
     axis.tick_params(labelsize=12)  # their exponents are smaller

@@ -91,7 +91,8 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     """Names assigned in the cells papermill injected, read from the kernel's input history."""
     injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
     statements = [line for cell in injected for line in ast.parse(cell).body]
-    return [line.targets[0].id for line in statements if isinstance(line, ast.Assign)]
+    targets = [line.targets[0] for line in statements if isinstance(line, ast.Assign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def relative(path: Path) -> Path:

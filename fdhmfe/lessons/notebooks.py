@@ -38,4 +38,6 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
         statement.target.id: ast.literal_eval(statement.value)
         for statement in ast.parse(sources[0]).body
         if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and statement.value
     }

@@ -32,7 +32,7 @@ class FaissIndex(CodeIndex):
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity)
         self.ids = np.zeros(0, np.int64)
-        self.faiss: faiss.IndexBinary | None = None
+        self.faiss: Any = None  # of one of FAISS's classes, once there are codes
 
     def __len__(self) -> int:
         return len(self.ids)

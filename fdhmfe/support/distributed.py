@@ -99,6 +99,8 @@ def share(rows: np.ndarray) -> np.ndarray:
     return rows[rank() * size : (rank() + 1) * size]
 
 
+# The differentiable collectives of torch.distributed.nn.functional are deprecated, in favour of a
+# private module. Backward, its gather would also send and add up what all processes have already.
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -164,6 +166,11 @@ class GlobalBatchNorm(nn.BatchNorm2d):
 
     x (B, C, H, W), equally many on each process.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -13,6 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
@@ -64,7 +65,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise storage_error(folder, error.errno) from error
+        raise storage_error(folder, error.errno or errno.EIO) from error
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def atomic(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     with writing(path):
         for left in path.parent.glob(f"{escape(stem)}.*.partial"):
-            if not is_running(int(left.name.split(".")[-2])):
+            if not psutil.pid_exists(int(left.name.split(".")[-2])):
                 left.unlink(missing_ok=True)
         try:
             yield partial
@@ -107,17 +108,6 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = "fdhmfe"
-DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def code_identity(places: Iterable[Path]) -> str:
@@ -20,7 +20,7 @@ def code_identity(places: Iterable[Path]) -> str:
     imports, positions and module names. Raises ValueError for a place that holds no Python file:
     an empty set of code has no identity.
     """
-    statements = []
+    statements: list[str] = []
     for place in places:
         files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
         if not files or not all(file.is_file() for file in files):
@@ -48,7 +48,7 @@ def own_names(tree: ast.Module) -> dict[str, str]:
     return {alias.asname or alias.name: alias.name for node in own for alias in node.names}
 
 
-def without_words(node: ast.AST) -> list[ast.stmt]:
+def without_words(node: Definition) -> list[ast.stmt]:
     """The statements of a module, class or function, without its docstring and imports."""
     body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
     return [each for each in body if not isinstance(each, ast.Import | ast.ImportFrom)]
@@ -65,7 +65,7 @@ def outline(value: object, imported: dict[str, str]) -> str:
     if not isinstance(value, ast.AST):
         return repr(value)
     fields = dict(ast.iter_fields(value))
-    if isinstance(value, DEFINITIONS):
+    if isinstance(value, Definition):
         fields["body"] = without_words(value)
     kept = (f"{k}={outline(v, imported)}" for k, v in fields.items() if v not in (None, []))
     return f"{type(value).__name__}({','.join(kept)})"

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -23,7 +23,10 @@ def progress(
 
     `total` is needed when `items` has no length.
     """
-    total = len(items) if total is None else total
+    if total is None:
+        if not isinstance(items, Sized):
+            raise TypeError(f"{description}: items without a length need a total")
+        total = len(items)
     if watched():
         yield from tqdm(items, desc=description, total=total)
         return

@@ -46,11 +46,6 @@ def test_cub_tree_becomes_the_table(cub):
     assert (dataset.image(0).mode, dataset.image(0).size) == ("RGB", (48, 40))
 
 
-def test_cub_folder_may_be_named_by_its_parent(cub, tmp_path):
-    shutil.move(cub, tmp_path / "download" / "CUB_200_2011")
-    assert len(opened("cub200", tmp_path / "download").table) == 8
-
-
 def test_cub_masks_are_listed_where_there_are_segmentations(cub):
     (cub / "segmentations").mkdir()
     mask = opened("cub200", cub).table["mask"].iat[5]

@@ -137,8 +137,9 @@ def test_a_list_of_one_image_is_a_list(tmp_path):
         opened("dogs", root)
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_every_data_set_can_be_trained_on(name, tmp_path, own_cache, monkeypatch):
+# The owner's split, two data sets in one folder, our split and masks; past the door all are alike
+@pytest.mark.parametrize("name", ["cub200", "vegfru_trainval", "leeds_butterfly"])
+def test_a_data_set_of_each_kind_can_be_trained_on(name, tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr(official, "SPLITS", ("train",) * 6 + ("test",) * 6)  # enough for P@10
     WRITERS[name](tmp_path / "data")
     small = dict(image_size=32, grid=4, views=2, embedded_epochs=1, epochs=1, batch_size=2)

@@ -19,6 +19,8 @@ from fdhmfe.encoding import encode, job
 from fdhmfe.runs import experiment
 from fdhmfe.support.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # jobs that are killed
+
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:

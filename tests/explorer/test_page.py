@@ -15,6 +15,8 @@ from fdhmfe.encoding.trained import open_run
 from fdhmfe.explorer.gallery import build_gallery
 from fdhmfe.explorer.page import Explorer, answer, main, write_page
 
+pytestmark = pytest.mark.slow  # a browser
+
 
 @pytest.fixture(scope="module")
 def gallery(folder_run):

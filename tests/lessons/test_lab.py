@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from fdhmfe.lessons.notebooks import NOTEBOOKS
 
-pytestmark = [pytest.mark.notebooks, needs_browser]
+pytestmark = [pytest.mark.slow, needs_browser]
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 

@@ -19,7 +19,7 @@ from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks
 from fdhmfe.runs.results import read_facts
 from fdhmfe.support.places import REPOSITORY
 
-pytestmark = pytest.mark.notebooks
+pytestmark = pytest.mark.slow
 COLUMN = 85 / 25.4 * 72  # points: 85 mm
 
 

@@ -16,6 +16,8 @@ from nbformat import v4
 from fdhmfe.lessons import reproduce
 from fdhmfe.support.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # notebooks
+
 WRITES = """
 from pathlib import Path
 path = Path(results_dir) / "smoke" / "tables" / "{name}.csv"

@@ -13,7 +13,10 @@ from PIL import Image
 
 pytest.importorskip("myst_nb", reason="the site extra is not installed")
 pytest.importorskip("sphinx_book_theme", reason="the site extra is not installed")
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")  # within Sphinx's extensions
+pytestmark = [
+    pytest.mark.slow,  # Sphinx, a browser
+    pytest.mark.filterwarnings("ignore:.*deprecated"),  # within Sphinx's extensions
+]
 build_site = tool("build_site")
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "Explorer()"}

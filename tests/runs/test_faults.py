@@ -16,6 +16,8 @@ from fdhmfe.runs.results import is_finished, read_codes, read_runs
 from fdhmfe.support.files import StorageError
 from fdhmfe.support.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # processes that are killed
+
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}

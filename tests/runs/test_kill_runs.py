@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pandas as pd
+import pytest
 
 from fdhmfe.support.places import REPOSITORY
+
+pytestmark = pytest.mark.slow  # runs that are killed
 
 
 def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(tmp_path):

@@ -20,6 +20,8 @@ from fdhmfe.runs import sweep as sweeps
 from fdhmfe.runs.results import read_codes
 from fdhmfe.runs.sweep import sweep
 
+pytestmark = pytest.mark.slow  # workers
+
 
 def test_folders_come_in_the_order_asked_for_and_a_second_sweep_reuses_them(root, capsys):
     runs = [small_run(root, bits=bits, method=m) for m in ("lsh", "csq") for bits in (24, 12)]

@@ -9,6 +9,8 @@ from fdhmfe.config import profiles
 from fdhmfe.runs import tune
 from fdhmfe.support import places
 
+pytestmark = pytest.mark.slow  # many runs
+
 
 @pytest.fixture
 def place(tmp_path, own_cache, monkeypatch):

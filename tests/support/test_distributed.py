@@ -21,6 +21,8 @@ from fdhmfe.runs import experiment, inputs, results
 from fdhmfe.support import distributed
 from fdhmfe.support.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # groups of processes
+
 SETTINGS = dict(
     **dict(dataset="folder", image_size=32, grid=4, width=16, keep=3, bits=12, views=2),
     **dict(embedded_epochs=1, finetune=True, workers=1),

@@ -267,6 +267,7 @@ def whole_run(tmp_path: Path, results: str, **given) -> Path:
     return experiment.run(settings(**{"dataset": "folder", **small, **places, **given}))
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
     tmp_path, own_cache, capsys
 ):
@@ -314,6 +315,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_fine_tuning_trains_the_backbone_whatever_the_workers(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=3, per_class=8)
     given = dict(epochs=2, finetune=True)
@@ -380,6 +382,7 @@ def test_images_come_in_the_order_asked_for(tmp_path, workers):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_a_compiled_backbone_gives_nearly_the_same_losses(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=2, per_class=8)
     given = dict(epochs=1, finetune=True, workers=0)

@@ -188,6 +188,7 @@ def keeps(partial: Path) -> str:
 
 def say(state: RetryCallState) -> None:
     """Tell a person why the next try waits."""
+    assert state.outcome and state.next_action  # what is set when a try has failed
     cause, seconds = state.outcome.exception(), state.next_action.sleep
     print(f"broken off ({cause}); next try in {seconds:.0f} s", flush=True)
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from fdhmfe.support.progress import progress
 
@@ -62,11 +62,8 @@ def tar_members(archive: Path, opened: tarfile.TarFile) -> list[Member]:
     """Every entry of a tar; reads it all once, so that damage shows before anything is written."""
     found = []
     for info in opened:
-        found.append(
-            Member(
-                info.name, info.size, info.isdir(), info.isreg(), partial(opened.extractfile, info)
-            )
-        )
+        content = cast(Callable[[], IO[bytes]], partial(opened.extractfile, info))  # if a file
+        found.append(Member(info.name, info.size, info.isdir(), info.isreg(), content))
         if len(found) > MOST_FILES:
             raise ExtractError(f"{archive} has more than {MOST_FILES:,} members: not unpacked")
     while opened.fileobj.read(2**20):  # to the end, where gzip compares its checksum
