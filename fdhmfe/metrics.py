@@ -178,7 +178,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
     by_label = task.database_labels.argsort(kind="stable")
     labels = task.database_labels[by_label]
     first, last = (np.searchsorted(labels, task.query_labels, side) for side in ("left", "right"))
-    at_once = max(len(labels), task.bits)  # most steps: large arrays; counting: such as fit a cache
+    at_once = max(len(labels), task.bits)  # large arrays are faster, but not for counting: `_count`
     for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
         parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
         parts = [_distances(part, task.database, task.bits) for part in parts]
