@@ -108,10 +108,9 @@ def solve_codes(
     """Codes B (M, K) that fit outputs f (M, K): one round over the bits, each solved exactly.
 
     Minimises sum_ij (K S_ij - f_i . b_j)^2 + gamma sum_j |f_j - b_j|^2 over one column of B at a
-    time: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes +1. S is 1 for pairs
-    of one class, else `dissimilar`; S^T F needs one sum per class. solved (M, K): the B to start
-    from; labels (M,). Images with f = 0 (not seen yet) do not affect the codes of others. Source:
-    ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
+    time, starting from `solved`: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes
+    +1. S is 1 for pairs with equal labels (M,), else `dissimilar`. Images with f = 0 (not seen yet)
+    do not affect others. Source: ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
     """
     bits = f.shape[1]
     by_class = f.new_zeros(int(labels.max()) + 1, bits).index_add(0, labels, f)  # (Y, K)
@@ -143,8 +142,7 @@ def part_diversity_loss(attention: Tensor, parts: Tensor, *, gap: float = 0.4) -
     """Small if the parts attend to different tokens, and have different features.
 
     1 - H(attention) + relu(gap - H(softmax(parts))), H the mean Hellinger distance of the parts;
-    attention (B, P, S) sums to one for each part, parts (B, P, D). Source: ExchNet (arXiv
-    2008.01369), with gap 0.4.
+    attention (B, P, S), parts (B, P, D). Source, gap included: ExchNet (arXiv 2008.01369).
     """
     space = 1 - mean_hellinger(attention)
     channel = F.relu(gap - mean_hellinger(parts.softmax(-1)))
