@@ -108,7 +108,7 @@ def solve_codes(
     """Codes B (M, K) that fit outputs f (M, K): one round over the bits, each solved exactly.
 
     Minimises sum_ij (K S_ij - f_i . b_j)^2 + gamma sum_j |f_j - b_j|^2 over one column of B at a
-    time, starting from `solved`: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes
+    time, from `solved` on: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes
     +1. S is 1 for pairs with equal labels (M,), else `dissimilar`. Images with f = 0 (not seen yet)
     do not affect others. Source: ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
     """
