@@ -183,7 +183,7 @@ def train_step(
 
 
 def batch_slices(count: int, size: int) -> list[slice]:
-    """Equal batches; a short last one is left out (bad for batch norm) unless it is the only one."""
+    """Equal batches. A short last one is left out (bad for batch norm), if there are others."""
     whole = max(1, count // size)
     return [slice(i * size, (i + 1) * size) for i in range(whole)]
 
