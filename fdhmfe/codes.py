@@ -1,4 +1,4 @@
-"""Hash codes packed into 64-bit words for search and storage, and the identity of codes.
+"""Hash codes as bytes: packed to 64-bit words for search and storage, and what they came from.
 
 Codes are (N, K) int8 of -1 and +1. Packed, a bit is 1 for +1. The unused bits of the last word are
 0 in every code, so they add nothing to a distance.
@@ -61,7 +61,7 @@ def to_numpy(values: ArrayLike, name: str) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
-    """The codes that were packed: (N, W) uint64 -> (N, K) int8 of -1 and +1, K = bits."""
+    """What `pack` was given: (N, W) uint64 -> (N, K) int8 of -1 and +1."""
     ones = np.unpackbits(np.ascontiguousarray(packed).view(np.uint8), axis=1, count=bits)
     return np.where(ones == 1, 1, -1).astype(np.int8)
 

@@ -207,7 +207,7 @@ def _ragged(lengths: Array) -> tuple[Array, Array]:
 
 
 def _distances(a: Array, b: Array, bits: int) -> Array:
-    """Hamming distances of packed codes: XOR and count the ones. Faster than a matrix product."""
+    """XOR and count the ones, a word at a time: faster than a matrix product, and always exact."""
     counts = (np.bitwise_count(x[:, None] ^ y) for x, y in zip(a.T, b.T, strict=True))
     total = next(counts).astype(np.min_scalar_type(bits), copy=False)
     for count in counts:

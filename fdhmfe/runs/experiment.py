@@ -106,8 +106,8 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
     """Train on the train split; the history of a closed-form method is empty.
 
-    If objective and settings ask for it, the proxies are arranged first, by the pooled features. Raises
-    FloatingPointError with the files of the batch whose loss is not finite.
+    If objective and settings ask for it, the proxies are arranged first, by the pooled features.
+    Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
     rows = inputs.dataset.rows("train")
     head = method.network.head if isinstance(method.network, FineTuned) else method.network
