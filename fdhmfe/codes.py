@@ -1,7 +1,7 @@
 """Hash codes as bytes: packed to 64-bit words, compared by Hamming distance, and their identity.
 
-Codes are (N, K) int8 of -1 and +1. Packed, a bit is 1 for +1, and zeros fill the last word: they
-agree in every code, so that distances stay the same for any K.
+Codes are (N, K) int8 of -1 and +1. Packed, a bit is 1 for +1. The unused bits of the last word are
+0 in every code, so they add nothing to a distance.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 WORD = 64
-ROWS = 2**16  # packed at once: the checks need a few bytes per bit
+ROWS = 2**16  # rows packed at a time: the checks need a few bytes per bit
 
 
 class Identity(NamedTuple):
-    """What codes are of. Codes of two identities must never be compared."""
+    """Where codes come from. Codes of two identities must never be compared."""
 
     bits: int
     model: str  # content hash of the weights that made them
@@ -25,8 +25,8 @@ class Identity(NamedTuple):
 def pack(codes: ArrayLike, bits: int | None = None, *, name: str = "codes") -> np.ndarray:
     """Codes (N, K) of -1/+1 -> (N, W) uint64, W = ceil(K / 64).
 
-    Raises ValueError, calling them `name`, for another shape, another length than `bits`, or,
-    naming the first of them, values other than -1 and +1.
+    Raises ValueError if codes are not numbers (N, K), if K is not `bits`, or if a value is not -1
+    or +1; the message names the first such value. `name` is what messages call the codes.
     """
     codes = to_numpy(codes, name)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype.kind not in "iuf":

@@ -1,6 +1,7 @@
-"""The graph network: the best tokens of all levels become nodes that exchange messages.
+"""The graph network: the selected tokens of all stages are nodes that exchange messages.
 
-Letters: B images, m nodes per stage, N = L * m nodes, D width.
+Reconstruction: the abstract only asks for a graph neural network. Letters: B images, L stages, m
+nodes per stage, N = L * m nodes, D width.
 """
 
 import warnings
@@ -14,10 +15,10 @@ with warnings.catch_warnings():  # importing torch_geometric trips torch.jit's d
 
 
 class LearnedAdjacency(nn.Module):
-    """Edge weights from node similarity: A = softmax(Q K^T / sqrt(D)), rows summing to one.
+    """Edge weights from node similarity: A = softmax(Q K^T / sqrt(D)); each row sums to one.
 
-    nodes (B, N, D) -> (B, N, N). Edges run within and across stages, so a long-range dependency
-    between a shallow detail and a deep part is one hop (reconstruction).
+    nodes (B, N, D) -> (B, N, N). Every node is linked to every other, of its own stage and of other
+    stages, so one message connects a shallow detail and a deep part.
     """
 
     def __init__(self, width: int) -> None:
@@ -58,9 +59,9 @@ class AttentionReadout(nn.Module):
 
 
 class TokenGraph(nn.Module):
-    """Stage embeddings + `depth` graph layers + attention read-out.
+    """Stage embeddings, `depth` graph layers, attention read-out.
 
-    nodes: L tensors (B, m, D) -> image vector (B, D). With depth 0 the nodes never talk.
+    nodes: L tensors (B, m, D) -> image vector (B, D). With depth 0, nodes exchange no messages.
     """
 
     def __init__(self, stages: int, width: int, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""The losses, one function each, and FDHMFELoss, which sums them.
+"""The loss terms of FDH-MFE, one function each, and `FDHMFELoss`, their weighted sum.
 
 Letters: B images, K bits, Y classes, S tokens.
 """
@@ -17,7 +17,7 @@ from fdhmfe.network import Output
 from fdhmfe.proxies import maxmin_proxies
 from fdhmfe.stages import take
 
-Losses = tuple[Tensor, dict[str, Tensor]]  # their weighted sum, and each by itself
+Losses = tuple[Tensor, dict[str, Tensor]]  # the weighted sum, and each term before weighting
 
 
 def proxy_loss(
@@ -34,12 +34,12 @@ def proxy_loss(
 
 
 def balance_loss(u: Tensor) -> Tensor:
-    """Bit balance: mean over bits of (batch mean of tanh u)^2; 0 when each bit is 50/50."""
+    """Bit balance: mean over bits of (batch mean of tanh u)^2, for u (B, K). Reconstruction."""
     return u.tanh().mean(0).square().mean()
 
 
 def decorrelation_loss(u: Tensor) -> Tensor:
-    """Mean squared correlation between different bits of u (B, K) over the batch."""
+    """Mean squared correlation of two bits of u (B, K) over the batch. Reconstruction."""
     z = (u - u.mean(0)) / (u.std(0, unbiased=False) + 1e-6)
     correlation = z.T @ z / len(u)  # (K, K)
     off_diagonal = correlation - torch.diag(correlation.diagonal())
@@ -53,8 +53,8 @@ def token_loss(
     """Cross-entropy of every kept token with its image's label, averaged over stages.
 
     logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n). Teaches the selector what looks
-    like the class (reconstruction, after PIM, arXiv 2202.03822). The labels are smoothed as those
-    of `class_loss`: both kinds of evidence are added later, so neither may shout down the other.
+    like the class. The read-out averages these logits with those of `class_loss`: both use smoothed
+    labels, so that neither kind outweighs the other. Reconstruction, after PIM (arXiv 2202.03822).
     """
     kept = [take(z, index) for z, index in zip(logits, kept_index, strict=True)]
     parts = [
@@ -65,13 +65,12 @@ def token_loss(
 
 
 def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
-    """Push dropped tokens to "no class": KL(uniform || softmax z), averaged over stages.
+    """Push dropped tokens to "no class": mean of KL(uniform || softmax z), averaged over stages.
 
-    logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n), every other token is dropped. 0
-    where all classes are alike, and when nothing is dropped. Selection ranks tokens by the
-    log-probability of a class, and this moves it; (tanh z + 1)^2 of HERBS (arXiv 2303.06442) sinks
-    all logits of a token together, which no softmax sees. Reconstruction: dropped tokens as the
-    outliers of outlier exposure (arXiv 1812.04606).
+    logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n); all other tokens are dropped. 0 if
+    none is. The loss (tanh z + 1)^2 of HERBS (arXiv 2303.06442) lowers all logits of a token alike.
+    That does not change its log-probabilities, by which selection ranks tokens; this loss does.
+    Reconstruction: dropped tokens are the outliers of outlier exposure (arXiv 1812.04606).
     """
     parts = []
     for z, index in zip(logits, kept_index, strict=True):
@@ -82,10 +81,10 @@ def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
 
 
 def class_loss(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
-    """Cross-entropy of class logits (B, Y) with smoothed labels (B,).
+    """Cross-entropy of class logits (B, Y) with labels (B,), smoothed by s: (1 - s) onehot + s / Y.
 
-    The target is (1 - s) * onehot + s / Y: overconfident logits would make the proxy read-out as
-    hard as a class number (arXiv 1512.00567, section 7).
+    Without smoothing the logits are overconfident, and the read-out is nearly always the proxy of
+    one class. Source: label smoothing (arXiv 1512.00567, section 7).
     """
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
@@ -93,8 +92,8 @@ def class_loss(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
 def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tensor:
     """Batch-hard triplets on the relaxed Hamming distance d_ij = (1 - cos(u_i, u_j)) / 2.
 
-    For each anchor: relu(hardest positive - hardest negative + margin), averaged over the anchors
-    that have both. d lies in 0..1, so the margin is a share of the code length.
+    u (B, K), labels (B,). For each anchor: relu(hardest positive - hardest negative + margin),
+    averaged over the anchors that have both. As d is in 0..1, so is the margin.
     Source: "In Defense of the Triplet Loss" (arXiv 1703.07737), eq. 5.
     """
     unit = F.normalize(u)
@@ -110,46 +109,46 @@ def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tens
 
 
 def quantisation_loss(u: Tensor) -> Tensor:
-    """1 - cos(u, sign u), averaged over the batch: 0 when all |u_k| of an image are equal."""
+    """Mean of 1 - cos(u, sign u), u (B, K); 0 if each image's |u_k| are equal. Reconstruction."""
     return (1 - F.cosine_similarity(u, u.detach().sign())).mean()
 
 
 class Step(NamedTuple):
-    """Where in its training a batch stands: what an objective with a memory must know."""
+    """Which images a batch holds, and when: for objectives that store codes or change over time."""
 
-    index: Tensor  # (B,) places of the images among the M training images
+    index: Tensor  # (B,) positions of the images among the M training images
     progress: float  # share of the training done, 0..1
 
 
 class Objective(nn.Module):
-    """A training loss with its state: forward(output, labels, step) -> (total, terms).
+    """A loss of the network's output: (output, labels (B,), step) -> (total, terms).
 
-    output: what the network returned; labels (B,). Buffers are checkpointed.
+    Its buffers are saved in checkpoints.
     """
 
+    # Draws the proxies that the loss needs: (classes, bits, seed) -> (Y, K). None: it needs none.
     class_codes: ClassVar[Callable[[int, int, int], np.ndarray] | None] = None
-    """How the proxies it wants are drawn: (classes, bits, seed) -> (Y, K). None: it wants none."""
+    # Whether `HashNetwork.arrange` reassigns the proxies before training.
     arranges: ClassVar[bool] = False
-    """Whether its proxies are arranged by the likeness of the classes."""
+    # The constructor argument that is tuned, one per method: `loss_weight` multiplies it. "": none.
     tuned: ClassVar[str] = ""
-    """The one argument that the setting loss_weight multiplies: each method has one to tune."""
 
     def forward(self, output: Any, labels: Tensor, step: Step | None = None) -> Losses:
         raise NotImplementedError
 
     def end_epoch(self) -> None:
-        """Called after each epoch; methods that solve for codes in between override it."""
+        """Called after each epoch. Methods that then solve for codes override it."""
 
     def database_codes(self) -> Tensor | None:
-        """Codes (M, K) int8 of the training images that were solved from their labels, if any."""
+        """Codes (M, K) int8 of the training images, if the method solves them from the labels."""
         return None
 
 
 class FDHMFELoss(Objective):
-    """L = proxy loss + a weighted sum of the other terms; a term of weight 0 is not computed.
+    """Proxy loss + weighted sum of the other terms; a term of weight 0 is not computed.
 
-    A term whose evidence a network does not give (tokens, class logits) is left out. The terms are
-    the abstract's; their weights and forms are a reconstruction.
+    Terms on tokens or class logits are left out if the network returns none. Reconstruction: the
+    abstract names proxy loss, background suppression and triplet loss, but no formula or weight.
     """
 
     class_codes = staticmethod(maxmin_proxies)
@@ -171,9 +170,10 @@ class FDHMFELoss(Objective):
         decorrelation_weight: float = 0.1,
         quantisation_weight: float = 0.1,
     ) -> None:
-        """scale, margin: of `proxy_loss`. label_smoothing: of the token and class terms.
+        """scale, margin: of `proxy_loss`, OrthoHash's. label_smoothing: of token and class terms.
 
-        triplet_margin: of `batch_hard_triplet_loss`, a share of the code length.
+        The triplet weight was tuned on a validation split (`runs.tune`). A few other values of
+        triplet_margin, label_smoothing and background_weight were tried. The rest: set by hand.
         """
         super().__init__()
         self.scale, self.margin = scale, margin
@@ -190,14 +190,14 @@ class FDHMFELoss(Objective):
         }
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        """The sum, and each term before its weight. Needs the output's proxies."""
+        """The weighted sum, and each term before weighting. The output must have proxies."""
         terms = self.terms(output, labels)
         parts = {n: terms[n]() for n, weight in self.weights.items() if weight and n in terms}
         total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
         return total, parts
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Callable[[], Tensor]]:
-        """What computes each term that the output allows."""
+        """A function for each term that this output allows."""
         u, proxies, logits, kept, classes, _ = output
         terms = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),

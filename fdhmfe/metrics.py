@@ -1,8 +1,8 @@
 """Scores of a Hamming ranking: average precision, precision at k, precision and recall by radius.
 
-Distances are integers, so many database items are tied; `ties` says which ranking is scored:
+Many database items have the same Hamming distance: they are tied. `ties` says how to order them:
 
-    expected  the exact mean over all orders of the tied items (the default; no order matters)
+    expected  the exact mean over all orders of the tied items (the default)
     index     by distance, then by database index: what a stable argsort gives
     best      relevant items first among the tied ones: an upper bound
     worst     relevant items last among the tied ones: a lower bound
@@ -26,7 +26,7 @@ Ties = Literal["expected", "index", "best", "worst"]
 
 
 class Scores(NamedTuple):
-    """Scores of each query, by (ties, k), and the curve over all of them."""
+    """Scores per query, by (ties, k), and the precision-recall curve over all queries."""
 
     average_precision: dict[tuple[Ties, int | None], Array]  # AP@k, float64 (Q,)
     hits: dict[tuple[Ties, int | None], Array]  # relevant items in ranks 1..k, float64 (Q,)
@@ -57,7 +57,7 @@ def evaluate(
     queries, items = len(task.query), len(task.database)
     ap, hits = ({(rule, k): np.zeros(queries) for rule in ties for k in cuts} for _ in range(2))
     curve = np.zeros((2, task.bits + 1))
-    # Harmonic numbers 0..N, in extended precision: their differences get multiplied by ranks.
+    # Harmonic numbers 0..N, in extended precision: ranks multiply the errors of their differences.
     harmonic = np.append(0, (1 / np.arange(1, items + 1, dtype=np.longdouble)).cumsum())
     for block in _blocks(task, "index" in ties):
         for rule, k in ap:
@@ -133,11 +133,11 @@ def precision_recall_curve(
     query_labels: ArrayLike,
     database_labels: ArrayLike,
 ) -> tuple[Array, Array, Array]:
-    """(radius, precision, recall), each (K + 1,), of the balls of radius 0..K round the queries.
+    """(radius, precision, recall), each (K + 1,): look-ups of all items within radius 0..K.
 
-    Precision = relevant items in the ball / items in it, 0 for an empty ball (a failed look-up);
-    recall = relevant items in the ball / m, 0 where m = 0. Macro averages: per query, then over all
-    queries. A ball takes tied items together, so ties play no part. Errors: `evaluate`.
+    For one query, precision = relevant items found / items found, 0 if none is found; recall =
+    relevant items found / m, with m the query's relevant items, 0 if m = 0. Both are averaged over
+    the queries. Tied items are found together, so `ties` plays no part. Errors: `evaluate`.
     """
     arrays = query_codes, database_codes, query_labels, database_labels
     return evaluate(*arrays, cuts=()).curve
@@ -158,7 +158,7 @@ class _Task(NamedTuple):  # the checked arguments, codes packed
 
 
 class _Block(NamedTuple):
-    """What one pass leaves of B queries: counts, by distance, of items and of relevant items."""
+    """Counts for B queries, from one pass over their distances."""
 
     rows: slice  # which queries
     relevant: Array  # (B,) relevant items in the database
@@ -166,10 +166,10 @@ class _Block(NamedTuple):
     hits_until: Array  # (B, K + 1) relevant items within it
     ranks: Array  # with ties by index, of the relevant items, query by query; else empty
 
-    # Buckets of tied items, of those with relevant ones among them: (M,) each
-    row: Array  # the query
-    n: Array  # items
-    r: Array  # relevant items
+    # Groups of tied items, only those with a relevant item: (M,) each
+    row: Array  # the query, as a row of this block
+    n: Array  # items in the group
+    r: Array  # relevant items in the group
     n_before: Array  # nearer items
     r_before: Array  # nearer relevant items
 
@@ -179,7 +179,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
     by_label = task.database_labels.argsort(kind="stable")
     labels = task.database_labels[by_label]
     first, last = (np.searchsorted(labels, task.query_labels, side) for side in ("left", "right"))
-    at_once = max(len(labels), task.bits)  # NumPy takes few, large steps; counting, small arrays
+    at_once = max(len(labels), task.bits)  # large arrays are faster, but not for counting: `_count`
     for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
         parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
         parts = [hamming(part, task.database) for part in parts]
@@ -202,7 +202,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
 
 
 def _ragged(lengths: Array) -> tuple[Array, Array]:
-    """Rows of given lengths, end to end: each element's row, and its place in it from 0."""
+    """For rows of these lengths, end to end: the row of each element, and its place in the row."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - (lengths.cumsum() - lengths)[row]
 
@@ -210,9 +210,9 @@ def _ragged(lengths: Array) -> tuple[Array, Array]:
 def _count(distances: Array, bits: int) -> Array:
     """Items at each distance: (B, N) -> (B, bits + 1).
 
-    Counting costs most, so one count serves several queries: their distances to an item are the
-    digits of one number, in base bits + 1, as many as keep these numbers fewer than the items. The
-    counts of one digit are the sums over the others.
+    Counting is the slowest step, so several queries are counted at once. Their distances to an item
+    become the digits of one number, in base bits + 1. The number of digits is the largest for which
+    there are fewer numbers than items. The counts of one query are sums over the other digits.
     """
     (rows, n), base = distances.shape, bits + 1
     digits = max(1, min(rows, int(math.log(n, base))))
@@ -232,10 +232,10 @@ def _count(distances: Array, bits: int) -> Array:
 def _tied(block: _Block, k: int, ties: Ties, harmonic: Array) -> tuple[Array, Array]:
     """The sum in AP@k and the hits in the first k, each (B,), from the counts alone.
 
-    Take n tied items, r relevant, after N nearer items, R relevant. With the relevant ones first
-    (`best`), the rank s + i, s = N, is the (R + i)-th hit, for i = 1..r; with them last (`worst`),
-    the same from s = N + n - r. `expected`: of i = 1..n, s = N, each is relevant with probability
-    w = r/n, and then each of the i - 1 before it is, with p = (r-1)/(n-1).
+    Take a group of n tied items, r relevant; N items are nearer, R relevant. `best`: relevant items
+    come first, so for i = 1..r and s = N, rank s + i holds the (R + i)-th hit. `worst`: they come
+    last, so s = N + n - r. `expected`: for i = 1..n and s = N, the item at rank s + i is relevant
+    with probability w = r/n, and then each of the i - 1 before it with p = (r-1)/(n-1).
 
     So rank s + i adds w (R + 1 + (i - 1) p) / (s + i), where w = p = 1 for `best` and `worst`. With
     i - 1 = (s + i) - (s + 1), the sum over the t ranks inside the cut is
@@ -264,7 +264,7 @@ def _by_index(block: _Block, k: int) -> tuple[Array, Array]:
 
 
 def _check_codes(**pair: ArrayLike) -> tuple[Array, Array, int]:
-    """Two code arrays, passed by the names that errors should show, packed; and their bits."""
+    """Two code arrays, packed, and their length in bits. Errors name them as the caller does."""
     arrays = {name: to_numpy(values, name) for name, values in pair.items()}
     a, b = (pack(codes, name=name) for name, codes in arrays.items())
     for name, codes in arrays.items():

@@ -1,4 +1,4 @@
-"""FDH-MFE: stage maps in, relaxed hash code and class evidence out. Letters: see stages.py."""
+"""The FDH-MFE network: stage maps in, relaxed hash codes out. Letters: see stages.py."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,24 +11,24 @@ from fdhmfe.graph import TokenGraph
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies
 from fdhmfe.stages import Fusion, Selector, take, to_tokens
 
-# A factor on features before fusion: there are many more of them than of fused ones, and at their
-# full size they would drown those. Set by hand to a round number, never tuned.
+# Scales down the features from before fusion, which outnumber the fused ones and would dominate the
+# hash layer. Set by hand, not tuned.
 RAW_SCALE = 0.3
 
 
 class Output(NamedTuple):
-    """What a network says of B images. The lists have an entry per stage; baselines leave them."""
+    """What a network returns for B images. Baselines leave the tokens and the logits empty."""
 
-    u: Tensor  # (B, K) relaxed code; its sign is the hash code
+    u: Tensor  # (B, K) relaxed codes; their signs are the hash codes
     proxies: Tensor | None = None  # (Y, K) one code per class, in {-1, +1}
-    token_logits: Sequence[Tensor] = ()  # (B, S_l, Y)
-    kept_index: Sequence[Tensor] = ()  # (B, n)
-    class_logits: Tensor | None = None  # (E, B, Y), one per part of the image vector
-    own: Any = None  # what only an objective made for this network reads
+    token_logits: Sequence[Tensor] = ()  # per stage (B, S_l, Y): the class logits of all tokens
+    kept_index: Sequence[Tensor] = ()  # per stage (B, n): the positions of the kept tokens
+    class_logits: Tensor | None = None  # (E, B, Y) from E classifiers of the image
+    own: Any = None  # for an objective that is made for this network
 
 
 class HashNetwork(nn.Module):
-    """What all networks share: one fixed proxy per class, or none. L maps (B, C_l, H_l, W_l) in."""
+    """Base of all networks: L maps (B, C_l, H_l, W_l) -> Output. One proxy per class, or none."""
 
     proxies: Tensor | None
 
@@ -38,10 +38,10 @@ class HashNetwork(nn.Module):
         self.register_buffer("proxies", codes)  # (Y, K)
 
     def arrange(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Exchange the proxies so that classes which look alike get near ones.
+        """Reassign the proxies: classes that look alike get similar ones (`proxies.arrange`).
 
-        features (M, C) of training images, before any training, and their labels (M,). Several
-        processes that train one network must agree on the result: that is their affair.
+        features (M, C): of the training images, before training; labels (M,) in 0..Y-1. Raises
+        ValueError without proxies. If several processes train, the caller makes them agree.
         """
         if self.proxies is None:
             raise ValueError(f"{type(self).__name__} has no proxies to arrange")
@@ -55,7 +55,7 @@ class HashNetwork(nn.Module):
 
 
 class HashLayer(nn.Module):
-    """u = BN(W v): (B, V) -> (B, K). Batch norm centres each bit, so its sign splits the data."""
+    """u = BN(W v): (B, V) -> (B, K), as in OrthoHash (arXiv 2109.14449): BN centres each bit."""
 
     def __init__(self, width: int, bits: int) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ def binarise(u: Tensor) -> Tensor:
 
 
 def sign_coder(output: Output) -> Tensor:
-    """The plain coder: bits are the signs of the relaxed code (B, K)."""
+    """The plain coder: u (B, K) as it is. The bits are its signs."""
     return output.u
 
 
 def read_out_coder(output: Output) -> Tensor:
-    """Bits are the signs of the class posterior times the proxies: (B, K).
+    """Class posterior (B, Y) times proxies (Y, K) -> (B, K). The bits are its signs.
 
-    The posterior is the softmax of the mean class logits. Raises ValueError for a network that
-    names no classes, or has no proxies.
+    The posterior is the softmax of the mean of the E class logits. Raises ValueError for an output
+    without class logits or without proxies.
     """
     if output.class_logits is None or output.proxies is None:
         raise ValueError("the read-out needs a network with class logits and proxies")
@@ -91,7 +91,7 @@ def read_out_coder(output: Output) -> Tensor:
 
 
 class NodeMean(nn.Module):
-    """Mean of each stage's node tokens before fusion, batch-normalised: -> (B, sum of C_l)."""
+    """Tokens before fusion, averaged over each stage's nodes and normalised: (B, sum of C_l)."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -103,15 +103,14 @@ class NodeMean(nn.Module):
 
 
 class ProxyReadout(nn.Module):
-    """The class evidence of several experts, turned into a code by way of the proxies.
+    """A code from the class posterior: the mean of the proxies, weighted by class probability.
 
-    Each part of the image vector has a classifier of its own, and each classifier learns from the
-    labels by itself. (One classifier over all parts and votes learns to take back what the votes
-    overstate.) With E logits of the parts and L votes of the kept tokens, p = softmax(t * mean of
-    all E + L), and the code is scale * sum over classes of p(c) * proxy_c; t and the scale are
-    learned. An image that may be one of several classes lands between their proxies and keeps the
-    bits they share. Reconstruction (the abstract names only the proxies); logits of several levels
-    are averaged as in PIM (arXiv 2202.03822).
+    Each of the E parts of the image vector has its own classifier, with its own loss. (A single
+    classifier, trained together with the votes, learns to cancel votes that are overconfident.)
+    The mean of the E class logits and of the L votes (the kept tokens' mean logits) is z. Then p =
+    softmax(t * z), and the code is scale * sum over classes c of p(c) * proxy_c; t and the scale
+    are learned. If several classes are likely, the code keeps the bits that their proxies share.
+    Reconstruction: the abstract names only the proxies. PIM (arXiv 2202.03822) averages logits so.
     """
 
     def __init__(self, widths: list[int], classes: int) -> None:
@@ -132,13 +131,12 @@ class ProxyReadout(nn.Module):
 
 
 class FDHMFE(HashNetwork):
-    """Fusion -> selection -> graph -> hash layer, with one fixed proxy per class.
+    """Fusion -> selection -> graph -> hash layer, with one proxy per class (reconstruction).
 
-    The image vector v sees the nodes three times: through the graph, as the mean of the deepest
-    stage's, and as the means before fusion. Beside them it sees the mean of all deepest tokens
-    before fusion, so that a wrong choice of tokens does not lose the image. The code is u =
-    BN(W v), plus the proxy read-out of the class logits and of the kept tokens' votes
-    (reconstruction).
+    The image vector v has these parts: the output of the graph (D); the mean of the deepest stage's
+    nodes (D); the mean of all deepest tokens before fusion (C_L), which helps where selection chose
+    the wrong tokens; and, for each stage, the mean of its nodes before fusion (C_l). The relaxed
+    code is u = BN(W v) plus the code of the proxy read-out.
     """
 
     def __init__(
@@ -157,12 +155,13 @@ class FDHMFE(HashNetwork):
         dropout: float = 0.2,
         proxies: np.ndarray | None = None,
     ) -> None:
-        """Channels C_l of each map, shallow to deep; Y classes; K bits.
+        """channels: C_l of each map, shallow to deep; classes: Y; bits: K.
 
-        width: D, of tokens and nodes. keep, nodes: tokens per stage that vote on the class, and
-        that go into the graph. graph_depth: rounds of messages; with 0 the nodes never talk.
-        fusion, selection, proxy_readout: False leaves the part out. proxies (Y, K) in {-1, +1};
-        None: max-min ones. Raises ValueError if K bits cannot tell Y classes apart.
+        width: D of tokens and nodes. keep, nodes: n tokens per stage vote on the class, m enter the
+        graph. graph_depth: rounds of messages, or 0. fusion, selection, proxy_readout: False leaves
+        the part out. dropout: on v. proxies (Y, K) in {-1, +1}; None: max-min ones, which raise
+        ValueError if 2^K < Y. Defaults: width was set by hand; for keep, nodes, graph_depth and
+        dropout a few values were compared on validation splits.
         """
         super().__init__(maxmin_proxies(classes, bits, 0) if proxies is None else proxies)
         stages = len(channels)
@@ -190,5 +189,5 @@ class FDHMFE(HashNetwork):
         if self.readout is None:
             return Output(u, self.proxies, token_logits, kept_index)
         votes = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
-        class_logits, spoken = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
-        return Output(u + spoken, self.proxies, token_logits, kept_index, class_logits)
+        class_logits, code = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
+        return Output(u + code, self.proxies, token_logits, kept_index, class_logits)

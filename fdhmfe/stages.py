@@ -1,7 +1,8 @@
-"""Multi-level features: stage maps -> fused tokens -> nodes of the graph, kept tokens first.
+"""Multi-level features: stage maps -> fused tokens -> the selected tokens of each stage.
 
-Letters used from here on: B images, L stages (shallow to deep), C_l channels of stage l, H_l x W_l
-its map, S_l = H_l * W_l its tokens, D width, m nodes per stage, n of them kept, Y classes, K bits.
+Letters: B images, L stages (shallow to deep), C_l channels of stage l, H_l x W_l size of its map,
+S_l = H_l * W_l its tokens, D width, m nodes per stage (tokens that enter the graph), n of them
+kept (they vote on the class), Y classes, K bits.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 
 class Selection(NamedTuple):
-    """What selection says of each stage: lists of length L, one entry per stage."""
+    """The tokens that `Selector` chose: lists with one entry per stage."""
 
-    nodes: list[Tensor]  # (B, m, D) tokens that go on to the graph: the kept ones, the next best
+    nodes: list[Tensor]  # (B, m, D) tokens that enter the graph, best first
     node_index: list[Tensor]  # (B, m) their positions among the S_l tokens
-    kept_index: list[Tensor]  # (B, n) the first n of them: the kept ones
-    logits: list[Tensor]  # (B, S_l, Y) class evidence of every token, kept or dropped
+    kept_index: list[Tensor]  # (B, n) positions of the kept tokens, which are the first n nodes
+    logits: list[Tensor]  # (B, S_l, Y) class logits of every token, kept or not
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 
 def resize_tokens(tokens: Tensor, size: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """Tokens (B, S, D) of a map of one size (H, W) for another: averaged, or interpolated."""
+    """Resize the map of tokens (B, S, D): average pooling to shrink it, else interpolation."""
     if size == target:
         return tokens
     x = tokens.transpose(1, 2).unflatten(2, size)  # (B, D, H, W)
@@ -41,9 +42,9 @@ def resize_tokens(tokens: Tensor, size: tuple[int, int], target: tuple[int, int]
 class Fusion(nn.Module):
     """1x1 laterals, then a top-down and a bottom-up pass over the pyramid.
 
-    Input: L maps (B, C_l, H_l, W_l). Output: L tensors of tokens (B, S_l, D). Reconstruction: the
-    paper's abstract asks for features of several stages, shallow ones included; the two passes
-    follow feature pyramids (arXiv 1612.03144) and PANet (1803.01534).
+    Input: L maps (B, C_l, H_l, W_l). Output: L tensors of tokens (B, S_l, D). exchange=False leaves
+    the two passes out. Reconstruction: the abstract asks for features of several stages, shallow
+    ones included; the passes follow feature pyramids (arXiv 1612.03144) and PANet (1803.01534).
     """
 
     def __init__(self, channels: Sequence[int], width: int, *, exchange: bool = True) -> None:
@@ -58,24 +59,24 @@ class Fusion(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         fused = [lateral(to_tokens(x)) for lateral, x in zip(self.lateral, maps, strict=True)]
-        for level in reversed(range(len(self.down))):  # deep meaning flows to shallow detail
+        for level in reversed(range(len(self.down))):  # top-down: add deep features
             message = self.down[level](F.gelu(fused[level + 1]))
             message = resize_tokens(message, sizes[level + 1], sizes[level])
             fused[level] = fused[level] + message
-        for level in range(len(self.up)):  # and refined detail flows back up
+        for level in range(len(self.up)):  # bottom-up: add shallow features
             detail = resize_tokens(F.gelu(fused[level]), sizes[level], sizes[level + 1])
             fused[level + 1] = fused[level + 1] + self.up[level](detail)
         return fused
 
 
 class Selector(nn.Module):
-    """One classifier of tokens per stage; the n tokens most like the image's class are kept.
+    """Rank the tokens of each stage by a classifier; keep the best n, send the best m to the graph.
 
-    A token's score is the log-probability that it gives to the class of the whole image (the class
-    with the largest mean logit of its stage). Kept tokens stand for the class: they learn its label
-    and vote on it. The graph needs context, too: the next best tokens join them, m nodes in all.
-    With `keep` and `nodes` None, every token is kept. Reconstruction after the weakly supervised
-    selectors of PIM (arXiv 2202.03822) and HERBS (2303.06442), whose graph sees kept tokens alone.
+    In each stage, the class with the largest mean logit is taken as the image's class. A token's
+    score is the log-probability that it gives to this class. Kept tokens are trained with the
+    image's label and vote on its class; the other nodes give the graph context. `keep` is n,
+    `nodes` is m; with None for both, every token is kept. Reconstruction after the weakly
+    supervised selectors of PIM (arXiv 2202.03822) and HERBS (2303.06442), where n = m.
     """
 
     def __init__(
@@ -94,9 +95,9 @@ class Selector(nn.Module):
 
 @torch.no_grad()
 def best_tokens(logits: Tensor, count: int | None) -> Tensor:
-    """Positions (B, n) of the n = min(count, S) tokens most sure of the image's class, best first.
+    """Positions (B, count) of the tokens that rate the image's class most probable, best first.
 
-    logits (B, S, Y); count None: all S. The image's class is the argmax of its tokens' mean logit.
+    logits (B, S, Y). With count None, or above S: all S. The image's class: see `Selector`.
     """
     image_class = logits.mean(1).argmax(-1)  # (B,)
     own = logits.gather(2, image_class[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(-1)
@@ -105,5 +106,5 @@ def best_tokens(logits: Tensor, count: int | None) -> Tensor:
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of each image: x (B, S, D), index (B, n) -> (B, n, D)."""
+    """Tokens of each image by position: x (B, S, D), index (B, n) -> (B, n, D)."""
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

@@ -12,9 +12,9 @@ def balanced_codes(count: int, bits: int, seed: int) -> np.ndarray:
 def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
     """CSQ's class centres (Y, K) (arXiv 1908.00347).
 
-    Where K is a power of two and 2K >= Y: rows of [H; -H], H the Hadamard matrix of order K, drawn
-    at random; they are K/2 or K bits apart. Elsewhere CSQ draws codes by coin flips; here they are
-    the best of many balanced draws, each the one farthest from those before it.
+    If K is a power of two and 2K >= Y: random rows of [H; -H], H the Hadamard matrix of order K;
+    they are K/2 or K bits apart. Otherwise CSQ flips coins. Here each centre is then the one of
+    many balanced draws that is farthest from those before it. (How many was set by hand.)
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits)
@@ -22,7 +22,7 @@ def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
         return np.vstack([rows, -rows])[chosen]
     drawn = balanced_codes(max(4000, 10 * classes), bits, seed)
     chosen = [0]
-    similarity = np.full(len(drawn), -np.inf)  # of each draw to the nearest centre so far
+    similarity = np.full(len(drawn), -np.inf)  # of each draw to its nearest centre
     while len(chosen) < classes:
         newest = drawn.astype(np.float32) @ drawn[chosen[-1]]
         similarity = np.maximum(similarity, newest)

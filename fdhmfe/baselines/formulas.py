@@ -40,10 +40,10 @@ def polarisation_loss(u: Tensor, target: Tensor, *, margin: float) -> Tensor:
 
 
 def bank_pair_loss(u: Tensor, bank: Tensor, similar: Tensor) -> Tensor:
-    """Negative log-likelihood of the pairs of a batch with all images seen so far.
+    """Negative log-likelihood of pairs: images of the batch with all images seen so far.
 
     Mean of log(1 + e^theta) - s theta, theta = u_i . U_j / 2; u (B, K), bank U (M, K), similar
-    (B, M). A row of U that is all zero was never written and does not count.
+    (B, M). An all-zero row of U is an image not seen yet; it does not count.
     Source: DPSH (arXiv 1511.03855).
     """
     seen = bank.any(dim=1)
@@ -57,12 +57,12 @@ def sign_distance(u: Tensor) -> Tensor:
 
 
 def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
-    """Negative log-likelihood of the pairs of a batch, both kinds of pairs weighing the same.
+    """Negative log-likelihood of the pairs of a batch; similar and other pairs weigh the same.
 
-    With l_ij = log(1 + e^theta) - s theta, theta = alpha h_i . h_j, h (B, K) in (-1, 1): the mean
-    of l over the similar pairs i < j plus its mean over the others; a kind that is absent adds 0.
-    That is HashNet's sum of w_ij l_ij over the number of pairs, with w = |S| / |S_1| for similar
-    pairs and |S| / |S_0| for the others. Source: HashNet (arXiv 1702.00758).
+    Mean of l over similar pairs i < j, plus its mean over the others (0 if there are none); l_ij =
+    log(1 + e^theta) - s theta, theta = alpha h_i . h_j, h (B, K) in (-1, 1). Equals HashNet's sum
+    of w_ij l_ij over the number of pairs, with w = |S| / |S_1| for similar pairs and |S| / |S_0|
+    for the others. Source: HashNet (arXiv 1702.00758).
     """
     i, j = torch.triu_indices(len(h), len(h), offset=1)
     theta = alpha * (h[i] * h[j]).sum(1)
@@ -75,9 +75,9 @@ def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
 
 
 def dissimilar_target(labels: Tensor) -> float:
-    """What S_ij is for pairs of different classes: -(similar pairs) / (other pairs), labels (M,).
+    """Target S_ij for pairs of different classes: -(similar pairs) / (other pairs), labels (M,).
 
-    It makes the S of all M^2 pairs sum to zero. Source: the public versions of ADSH, SEMICON and
+    With it, the S of all M^2 pairs add up to zero. Source: the public versions of ADSH, SEMICON and
     A2-Net, which write S <- S (1 + r) - r with r = sum S / sum (1 - S).
     """
     counts = labels.bincount()
@@ -97,7 +97,7 @@ def asymmetric_pair_loss(f: Tensor, solved: Tensor, target: Tensor) -> Tensor:
 def asymmetric_quantisation_loss(f: Tensor, own: Tensor, images: int) -> Tensor:
     """12 / K / M times the mean over the batch of |f_i - b_i|^2; f, own b (B, K), M = images.
 
-    Source: as asymmetric_pair_loss; gamma multiplies it.
+    Source: as for asymmetric_pair_loss. ADSHLoss multiplies it by gamma.
     """
     return 12 / f.shape[1] / images * (f - own).square().sum(1).mean()
 
@@ -107,10 +107,10 @@ def solve_codes(
 ) -> Tensor:
     """Codes B (M, K) that fit outputs f (M, K): one round over the bits, each solved exactly.
 
-    Minimises sum_ij (K S_ij - f_i . b_j)^2 + gamma sum_j |f_j - b_j|^2 over one column of B after
-    the other: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes +1. S is 1 for
-    pairs of one class, else `dissimilar`; S^T F is a sum per class. An image whose row of f is
-    zero has no say. Source: ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
+    Minimises sum_ij (K S_ij - f_i . b_j)^2 + gamma sum_j |f_j - b_j|^2 over one column of B at a
+    time, from `solved` on: b_k = sign(q_k - B_-k F_-k^T f_k), q = K S^T F + gamma F; 0 becomes
+    +1. S is 1 for pairs with equal labels (M,), else `dissimilar`. Images with f = 0 (not seen yet)
+    do not affect others. Source: ADSH (arXiv 1707.08325), discrete cyclic coordinate descent.
     """
     bits = f.shape[1]
     by_class = f.new_zeros(int(labels.max()) + 1, bits).index_add(0, labels, f)  # (Y, K)
@@ -130,19 +130,19 @@ def solve_codes(
 def mean_hellinger(p: Tensor) -> Tensor:
     """Mean Hellinger distance |sqrt p_l - sqrt p_m| / sqrt 2 over the pairs of parts.
 
-       p (B, P, N): a distribution over N per part -> (B,), in 0..1. Source: ExchNet (arXiv
-    2008.01369).
+    p (B, P, N): for each part, a distribution over N -> (B,), in 0..1.
+    Source: ExchNet (arXiv 2008.01369).
     """
-    root = p.clamp(min=1e-12).sqrt()  # the slope of the root at 0 is infinite
+    root = p.clamp(min=1e-12).sqrt()  # the root has an infinite slope at 0
     first, second = torch.triu_indices(p.shape[1], p.shape[1], offset=1)
     return (root[:, first] - root[:, second]).norm(dim=-1).mean(1) / 2**0.5
 
 
 def part_diversity_loss(attention: Tensor, parts: Tensor, *, gap: float = 0.4) -> Tensor:
-    """Parts should look elsewhere, and see something else.
+    """Small if the parts attend to different tokens, and have different features.
 
     1 - H(attention) + relu(gap - H(softmax(parts))), H the mean Hellinger distance of the parts;
-    attention (B, P, S) rows summing to one, parts (B, P, D). Source: ExchNet (arXiv 2008.01369).
+    attention (B, P, S), parts (B, P, D). Source, gap included: ExchNet (arXiv 2008.01369).
     """
     space = 1 - mean_hellinger(attention)
     channel = F.relu(gap - mean_hellinger(parts.softmax(-1)))
@@ -150,7 +150,7 @@ def part_diversity_loss(attention: Tensor, parts: Tensor, *, gap: float = 0.4) -
 
 
 def alignment_loss(parts: Tensor, anchors: Tensor) -> Tensor:
-    """Mean distance of each part (B, P, D) to its class's anchor (B, P, D).
+    """Mean distance of each part (B, P, D) to the anchor of its class (B, P, D).
 
     Source: ExchNet (arXiv 2008.01369).
     """
@@ -158,7 +158,7 @@ def alignment_loss(parts: Tensor, anchors: Tensor) -> Tensor:
 
 
 def code_correlation_loss(f: Tensor) -> Tensor:
-    """Mean squared entry of F^T F - B I over B K; f (B, K): bits should not repeat each other.
+    """Mean squared entry of F^T F - B I, over B K; f (B, K). Small if bits are uncorrelated.
 
     Source: A2-Net (NeurIPS 2021; arXiv 2311.12894).
     """

@@ -1,9 +1,9 @@
 """The baselines' networks: pooled features, attended parts, closed-form projections.
 
-The networks of parts are built at the level their idea needs, on the tokens that every network here
-gets: their authors refine each part by a copy of the backbone's last stage, which frozen features
-rule out. Letters: B images, M training images, S tokens of all stages together, C channels of the
-last stage, D width, P parts, V features, K bits.
+ExchNet, A2-Net and SEMICON are built on the tokens that every network here gets. Their authors
+refine each part by a copy of the backbone's last stage, which needs a backbone that is trained.
+Letters: B images, M training images, S tokens of all stages together, C channels of the last stage,
+D width, P parts, V features, K bits.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ class PooledHash(HashNetwork):
 
 
 def pooled(x: Tensor) -> Tensor:
-    """The mean of a map over its places: (B, C, H, W) -> (B, C)."""
+    """The mean of a map over its positions: (B, C, H, W) -> (B, C)."""
     return to_tokens(x).mean(1)
 
 
 class Attended(NamedTuple):
-    """What a network of parts has attended to: `own` of its Output."""
+    """The whole image and its parts, as `PartHash` returns them in `Output.own`."""
 
     whole: Tensor  # (B, C) mean of the last stage's map
     parts: Tensor  # (B, P, D) feature of each part
-    attention: Tensor  # (B, P, S) weights of each part's tokens, rows summing to one
+    attention: Tensor  # (B, P, S) weights of the tokens; they sum to one for each part
 
     @property
     def features(self) -> Tensor:
@@ -60,9 +60,9 @@ class TokenSet(nn.Module):
 
 
 class PartHash(HashNetwork):
-    """ExchNet's and A2-Net's network: the whole image and 4 attended parts -> one hash layer.
+    """Network of ExchNet and A2-Net: the whole image and 4 attended parts -> one hash layer.
 
-    A linear layer over all features gives the K bits, whatever K. Sources: ExchNet (arXiv
+    4 parts as in ExchNet; the public A2-Net has as many parts as bits. Sources: ExchNet (arXiv
     2008.01369), A2-Net (NeurIPS 2021; arXiv 2311.12894).
     """
 
@@ -90,21 +90,20 @@ class PartHash(HashNetwork):
         return Output(self.encode(attended), self.proxies, own=attended)
 
     def encode(self, attended: Attended) -> Tensor:
-        """u (B, K) of what was attended to."""
+        """The relaxed code u (B, K) of whole and parts."""
         return self.hash(attended.features)
 
     def decode(self, code: Tensor) -> Tensor:
-        """Features (B, V) that a code (B, K) stands for: the hash layer's weights, backwards."""
+        """Features (B, V) rebuilt from codes (B, K) by the transposed weights of the hash layer."""
         return code @ self.hash.linear.weight
 
 
 class SEMICON(HashNetwork):
-    """Three parts found one after the other, each where the ones before did not look.
+    """Three parts, found one after the other: each attends to what those before it left out.
 
-    Half of the bits come from the whole image, the rest from the parts; what does not divide goes
-    to the first ones, so that no bit is missing at any K. The public version has 14 bits for K =
-    16, and takes its mask's statistics over the batch; here an image's code is its own.
-    Source: SEMICON (arXiv 2209.13833).
+    Half of the bits come from the whole image, the rest from the parts; if they do not divide
+    evenly, the first parts get one more. (The public code has 14 bits for K = 16. Its mask depends
+    on the batch; here the code of an image does not.) Source: SEMICON (arXiv 2209.13833).
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class SEMICON(HashNetwork):
         proxies: np.ndarray | None = None,
     ) -> None:
         super().__init__(proxies)
-        narrow = width // 2  # its authors' attention trunk is narrow, too: 64 channels
+        narrow = width // 2  # its authors' attention has 64 channels
         self.tokens = TokenSet(channels, narrow)
         self.scores = nn.ModuleList(nn.Linear(narrow, 1) for _ in range(parts))
         self.interaction = ChannelInteraction(narrow)
@@ -136,11 +135,11 @@ class SEMICON(HashNetwork):
 
 
 class ChannelInteraction(nn.Module):
-    """Channels that respond together strengthen each other: the mean token of x + V A, (B, D).
+    """Channels that respond together strengthen each other: x (B, S, D) -> mean of x + V A: (B, D).
 
-    A (B, D, D) = softmax over channels of the signed square root of Q^T K / S, per image; Q, K, V
-    linear in x (B, S, D). V and A are linear in the tokens, so V is that of the mean token. The
-    paper does it in two steps on groups of its 2048 channels; D is small enough for one.
+    A (B, D, D) is a softmax over channels of the signed square root of Q^T K / S, per image. Q, K
+    and V are linear in x, so V of the mean token is the mean of V. The paper takes two steps, on
+    groups of its 2048 channels; D is small enough for one step.
     Source: SEMICON's ICON module (arXiv 2209.13833).
     """
 
@@ -152,7 +151,7 @@ class ChannelInteraction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scores = self.query(x).transpose(1, 2) @ self.key(x) / x.shape[1]  # (B, D, D)
-        # the small number keeps the slope of the root finite
+        # the root of |x| has an infinite slope at 0; 1e-6 makes it finite
         signed_root = scores.sign() * ((scores.abs() + 1e-6).sqrt() - 1e-3)
         mean = x.mean(1)
         return mean + (self.value(mean)[:, None] @ signed_root.softmax(1)).squeeze(1)
@@ -160,10 +159,10 @@ class ChannelInteraction(nn.Module):
 
 @torch.no_grad()
 def suppression_mask(attention: Tensor, power: float = 0.3) -> Tensor:
-    """How much of each token the next part shall not see: attention (B, S, 1) -> (B, S, 1) in 0..2.
+    """How strongly each token is suppressed for the next part: attention (B, S, 1) -> the same.
 
-    clamp((a - mean a) / std(a)^power + 1, 0, 2), over the tokens of one image.
-    Source: SEMICON (arXiv 2209.13833), alpha = 0.3.
+    clamp((a - mean a) / std(a)^power + 1, 0, 2) over the tokens of an image: 2 hides a token, 1
+    leaves it as it is. Source: SEMICON (arXiv 2209.13833), alpha = 0.3 (its public code: 0.15).
     """
     centred = attention - attention.mean(1, keepdim=True)
     spread = attention.std(1, unbiased=False, keepdim=True).clamp(min=1e-6)
@@ -171,12 +170,12 @@ def suppression_mask(attention: Tensor, power: float = 0.3) -> Tensor:
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """`total` in `parts` whole numbers that differ by at most one, the larger first."""
+    """Split `total` into `parts` whole numbers that differ by at most one, larger ones first."""
     return [total // parts + (place < total % parts) for place in range(parts)]
 
 
 class RandomProjection(HashNetwork):
-    """LSH: u = (x - mean) W for Gaussian W (C, K); the sign of a bit is a random half-space.
+    """LSH: u = (x - mean) W for Gaussian W (C, K). A bit is the side of a random hyperplane.
 
     x: mean of the last stage's map. Source: Charikar, "Similarity estimation techniques from
     rounding algorithms" (STOC 2002).
@@ -191,7 +190,7 @@ class RandomProjection(HashNetwork):
         return Output((pooled(maps[-1]) - self.mean) @ self.projection)
 
     def fit(self, features: Tensor) -> None:
-        """Centre on the pooled features (M, C) of the training images."""
+        """Take the mean of the pooled features (M, C) of the training images."""
         self.mean.copy_(features.mean(0))
 
 
@@ -199,7 +198,7 @@ class ITQ(RandomProjection):
     """Iterative quantisation: u = (x - mean) W R, principal directions W, learned rotation R.
 
     Source: Gong and Lazebnik, "Iterative quantization: a Procrustean approach to learning binary
-    codes" (CVPR 2011). Needs K <= C.
+    codes" (CVPR 2011). Raises ValueError if K > C.
     """
 
     def __init__(self, channels: Sequence[int], bits: int) -> None:
@@ -210,13 +209,13 @@ class ITQ(RandomProjection):
             )
 
     def fit(self, features: Tensor) -> None:
-        """Principal directions (C, K) of the features (M, C), then 50 rounds of rotation."""
+        """W: principal directions of the features (M, C). R: 50 rounds of `learn_rotation`."""
         super().fit(features)
         centred = (features - self.mean).double()
         bits = self.projection.shape[1]
-        _, directions = torch.linalg.eigh(centred.T @ centred)  # (C, C), by rising variance
+        _, directions = torch.linalg.eigh(centred.T @ centred)  # (C, C), smallest variance first
         principal = directions.flip(1)[:, :bits]  # (C, K)
-        start = torch.linalg.qr(self.projection[:bits].double()).Q  # it was drawn at random
+        start = torch.linalg.qr(self.projection[:bits].double()).Q  # a random rotation
         rotation = learn_rotation(centred @ principal, start)
         self.projection.copy_(principal @ rotation)
 

@@ -1,4 +1,4 @@
-"""The baselines' training losses: a few tensors of state around the functions of formulas.py.
+"""The training losses of the baselines: the functions of formulas.py, and the state they need.
 
 Letters: B images of a batch, M training images, K bits, Y classes.
 """
@@ -18,7 +18,7 @@ from fdhmfe.proxies import random_proxies
 
 
 class OrthoHashLoss(Objective):
-    """Cosine-margin softmax to the network's proxies, nothing else (arXiv 2109.14449)."""
+    """Cosine-margin softmax to the network's proxies; scale and margin as in arXiv 2109.14449."""
 
     class_codes = staticmethod(random_proxies)
     tuned = "margin"
@@ -34,9 +34,9 @@ class OrthoHashLoss(Objective):
 
 
 class CSQLoss(Objective):
-    """Each bit to its class's centre, and tanh outputs to ±1 (arXiv 1908.00347).
+    """Pulls each bit to the centre of its class, and tanh outputs to ±1 (arXiv 1908.00347).
 
-    Public versions weigh the latter with 1e-4, where it has no effect beside a cross-entropy.
+    Public versions give the second term the weight 1e-4, which is too small to have an effect.
     """
 
     class_codes = staticmethod(hash_centres)
@@ -54,7 +54,7 @@ class CSQLoss(Objective):
 
 
 class DPNLoss(Objective):
-    """Each bit past a margin on its class's side (IJCAI 2020)."""
+    """Pushes each bit past a margin, to the side that its class code has (IJCAI 2020)."""
 
     class_codes = staticmethod(balanced_codes)
     tuned = "bit_margin"
@@ -70,10 +70,9 @@ class DPNLoss(Objective):
 
 
 class DPSHLoss(Objective):
-    """Pairs of the batch with a memory of all training images (arXiv 1511.03855).
+    """Pairs of an image of the batch and a stored code of any training image (arXiv 1511.03855).
 
-    `labels` (M,) are those of all images; `bank` (M, K) holds the last u of each, zero where there
-    is none yet.
+    labels (M,): of all training images. Buffer `bank` (M, K): the last u of each, 0 at first.
     """
 
     tuned = "quantisation_weight"
@@ -93,10 +92,10 @@ class DPSHLoss(Objective):
 
 
 class HashNetLoss(Objective):
-    """Pairs of the batch on tanh(beta u), beta growing in steps (arXiv 1702.00758).
+    """Pairs of images of the batch, on tanh(beta u); beta grows in steps (arXiv 1702.00758).
 
-    beta = sqrt(1), sqrt(2), .. sqrt(8), an eighth of the training each, as DeepHash-pytorch does
-    in 150 epochs. The slope of its sigmoid is alpha = slope / K, with 10 as its authors advise.
+    beta = sqrt(1), sqrt(2), .. sqrt(8), each for an eighth of the training, as in the 150 epochs of
+    DeepHash-pytorch. The slope of the sigmoid is alpha = slope / K; its authors advise 10 / K.
     """
 
     tuned = "slope"
@@ -113,12 +112,12 @@ class HashNetLoss(Objective):
 
 
 class ADSHLoss(Objective):
-    """The batch against codes B solved for all training images; B again after each epoch.
+    """Outputs of the batch against codes B of all training images, solved after each epoch.
 
     Buffers: `solved` B (M, K), random at first; `outputs` (M, K), the last tanh(u) of each image,
-    zero where there is none yet. gamma: the quantisation weight. Source: ADSH (arXiv 1707.08325).
-    B is no code of an image, since labels made it: the database is coded by the network like any
-    image, and B is only scored beside it, as `dcc`.
+    0 at first. gamma: the quantisation weight; 200 is the authors'. Source: ADSH (arXiv
+    1707.08325). B is made from labels, not from images. So the network codes the database, too,
+    and B is scored apart, as `dcc`.
     """
 
     tuned = "gamma"
@@ -136,7 +135,7 @@ class ADSHLoss(Objective):
         return self.asymmetric(output.u, labels, known(step))
 
     def asymmetric(self, u: Tensor, labels: Tensor, step: Step) -> Losses:
-        """ADSH's loss of relaxed codes u (B, K), which it also notes in `outputs`."""
+        """ADSH's loss of relaxed codes u (B, K). It also stores tanh(u) in `outputs`."""
         f = u.tanh()
         self.outputs[step.index] = f.detach()
         target = torch.where(labels[:, None] == self.labels, 1.0, self.dissimilar)  # (B, M)
@@ -157,12 +156,12 @@ class ADSHLoss(Objective):
 
 
 class ExchNetLoss(ADSHLoss):
-    """ADSH's loss, diverse parts and, from half of the training on, parts exchanged in a class.
+    """ADSH's loss, plus a loss for different parts; in the second half, parts are exchanged.
 
-    Each part is replaced, with probability 1/2, by its class's mean over the epoch before, the
-    anchor; then a code works only if part p of one image means what part p of another does.
-    Buffers: `anchors` (Y, P, D); `sums` and `counts` of this epoch. Source: ExchNet (arXiv
-    2008.01369).
+    Each part is replaced, with probability 1/2, by its anchor: the mean of this part over the class
+    in the last epoch. So part p must mean the same in all images of a class. Half was set by hand;
+    public versions begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and
+    `counts` of this epoch. Source: ExchNet (arXiv 2008.01369).
     """
 
     def __init__(
@@ -205,8 +204,9 @@ class ExchNetLoss(ADSHLoss):
 class A2NetLoss(ADSHLoss):
     """ADSH's loss; in the last eighth of the training, codes must also rebuild the features.
 
-    That is A2-Net's encoder and decoder with one matrix, beside bits that do not repeat each
-    other: each bit is to carry an attribute (NeurIPS 2021; arXiv 2311.12894).
+    Encoder and decoder share one matrix. Bits are also decorrelated, so that each stands for an
+    attribute. (The public code does both from half of the training on.) Source: A2-Net (NeurIPS
+    2021; arXiv 2311.12894).
     """
 
     def __init__(
@@ -238,6 +238,6 @@ def known(step: Step | None) -> Step:
 
 
 def need_parts(network: nn.Module) -> None:
-    """ValueError for a network without the parts that an objective exchanges or decodes."""
+    """Raises ValueError if the network is not a `PartHash`, whose parts the objective needs."""
     if not isinstance(network, PartHash):
         raise ValueError(f"this objective needs the network 'parts', not {type(network).__name__}")

@@ -1,8 +1,8 @@
 """Methods by name: the network, the objective and the coder that each is made of.
 
-The parts are exchangeable: the settings `network`, `objective` and `coder` take names from the
-tables here, or "module:Name" for a part of one's own. `method` takes "module:NAME", too, where NAME
-is a Composition. Nothing is imported before a run is built.
+The parts can be exchanged: the settings `network`, `objective` and `coder` take names from the
+tables here, or "module:Name" for a part of your own. `method` takes "module:NAME", too, where NAME
+is a Composition. Parts are imported only when a run is built.
 """
 
 from collections.abc import Mapping
@@ -87,9 +87,9 @@ def find(method: str) -> Composition:
 
 
 def compose(method: str, **parts: str) -> Composition:
-    """A method with some of its parts exchanged: network, objective, coder; empty ones stay.
+    """A method with some of its parts (network, objective, coder) replaced; empty ones stay.
 
-    What is put together by hand is named after its parts.
+    If a part is replaced, the method is named after its parts.
     """
     own, given = find(method), {name: part for name, part in parts.items() if part}
     if not given:
@@ -100,7 +100,7 @@ def compose(method: str, **parts: str) -> Composition:
 
 
 def part(name: str, known: Mapping[str, Any]) -> Any:
-    """What a name of a table, or "module:Name", stands for; ValueError if it is not there."""
+    """Import what a name in `known`, or "module:Name", stands for; ValueError if that fails."""
     try:
         return resolve_name(known.get(name, name))
     except (ImportError, AttributeError, ValueError) as error:

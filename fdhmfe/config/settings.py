@@ -13,7 +13,10 @@ from fdhmfe.support.places import resolve, suggest
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side."""
+    """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side.
+
+    `FDHMFE` and `FDHMFELoss` say where their defaults come from; the others were set by hand.
+    """
 
     # what to run: the names every notebook uses for its parameters
     profile: str = "quick"
@@ -55,7 +58,7 @@ class Config:
     proxies: str = "maxmin"  # maxmin | random
     arranged: bool = True  # classes whose training images look alike get near proxies
     dropout: float = 0.2
-    proxy_readout: bool = True  # add the class posterior, spoken in proxies, to the code
+    proxy_readout: bool = True  # add the proxies' mean, weighted by class posterior, to u
 
     # losses
     scale: float = 8.0
@@ -69,9 +72,7 @@ class Config:
     triplet_weight: float = 0.5
     triplet_margin: float = 0.25
     quantisation_weight: float = 0.1
-    # Multiplies the one secondary weight of a method, so that each is tuned by the same name:
-    # fdh-mfe: triplet_weight; orthohash, dpn: the margin; csq, dpsh: quantisation; hashnet: the
-    # slope alpha; adsh, exchnet, a2-net, semicon: gamma. lsh and itq have none.
+    # Multiplies the argument of the objective that `runs.tune` tunes: see `Objective.tuned`.
     loss_weight: float = 1.0
 
     # schedule
@@ -139,7 +140,7 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     chosen = {"profile": profile, **overrides}
     for name, choices in CHOICES.items():
         if name in PARTS and ":" in str(chosen.get(name)):
-            continue  # one's own, by its place
+            continue  # not from a table: imported
         if name in chosen and chosen[name] not in choices:
             raise ValueError(
                 f"{name}={chosen[name]!r} is not known{suggest(chosen[name], choices)}"
@@ -153,7 +154,7 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     if checked.get("views", 2) < 2:
         raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
     method, name = checked.get("method", Config.method), checked.get("variant", "full")
-    find(method)  # one's own is imported, so that a wrong place is said at once
+    find(method)  # imports module:NAME, so that a wrong one is an error at once
     if name != "full" and method != "fdh-mfe":
         raise ValueError(f"variant={name!r} switches a part of fdh-mfe; method {method!r} has none")
     variant, tuned = VARIANTS[name], tuning(profile, method)

@@ -44,7 +44,8 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     own = [name for name in wanted if name not in known]
     colours = COLOURS | dict(zip(own, cycle(OWN_COLOURS)))
     known |= {name: (name, name) for name in own}
-    found, seen = {}, Counter()
+    found: dict[str, dict[str, object]] = {}
+    seen: Counter[str] = Counter()
     for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
         ours = family == "ours"
         found[name] = {

@@ -70,7 +70,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     declared = declared_parameters(NOTEBOOKS / f"{name}.ipynb")
     for given in injected_names(namespace):
         if given not in declared:
-            hint = config.suggest(given, declared)
+            hint = suggest(given, declared)
             raise ValueError(f"{name} has no parameter {given!r}{hint}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}

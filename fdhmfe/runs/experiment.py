@@ -27,19 +27,19 @@ from fdhmfe.training.train import ENCODING_BATCH, Method
 def run(config: Config) -> Path:
     """Train, encode, score and store one run; returns its folder.
 
-    A finished run with the same settings, data, weights and code is returned as it is when
-    `config.reuse` is set. A run that was killed continues from its last checkpoint; a process that
-    finds another one at the same run waits for it. Raises StorageError where the results folder
-    cannot be written, FloatingPointError naming the images where the loss is not finite.
+    A finished run with the same settings, data, weights and code is returned as it is if
+    `config.reuse` is set. A run that was killed continues from its last checkpoint. If another
+    process is at work on the same run, this one waits. Raises StorageError if the results folder
+    cannot be written; FloatingPointError, with the images' names, if the loss is not finite.
     """
     return run_on(config, prepare(config))
 
 
 def run_on(config: Config, inputs: Inputs) -> Path:
-    """The run of `config` on inputs that are open already.
+    """`run`, on inputs that are already open. Computes on this process's GPU if there is one.
 
-    On this process's GPU where there is one. Of several processes that torchrun started, the
-    first alone locks, decides what is done, and writes; `distributed.process_group` must be open.
+    If torchrun started several processes, `distributed.process_group` must be open. Then only the
+    first process locks, decides and writes.
     """
     folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
     if not is_done(config, folder):  # asked before locking: finished runs may be read-only
@@ -53,14 +53,14 @@ def run_on(config: Config, inputs: Inputs) -> Path:
 
 
 def is_done(config: Config, folder: Path) -> bool:
-    """Whether the run need not be made: it is finished and may be reused."""
+    """True if the run is finished and may be reused; the first process decides for all."""
     return distributed.as_the_first(config.reuse and results.is_finished(folder))
 
 
 def make(config: Config, inputs: Inputs, folder: Path) -> None:
     """Train, encode and score, and write the run folder."""
     with distributed.first_goes_first():
-        for left in folder.glob(".*.partial"):  # by a process that was killed
+        for left in folder.glob(".*.partial"):  # files of a process that was killed
             left.unlink()
     started = time.perf_counter()
     model = build_model(config, inputs)
@@ -97,7 +97,7 @@ def build_model(config: Config, inputs: Inputs) -> Method:
 
 
 def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
-    """What reads the source's batches: the head, after the backbone if those are images."""
+    """The network for the source's batches: the head; for images, the backbone and the head."""
     if isinstance(inputs.source, ImageSource):
         backbone = distributed.global_batch_norms(inputs.backbone)
         return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
@@ -107,7 +107,7 @@ def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
     """Train on the train split; the history of a closed-form method is empty.
 
-    An objective that wants its proxies arranged gets them so first, by features before training.
+    If objective and settings ask for it, the proxies are arranged first, by the pooled features.
     Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
     rows = inputs.dataset.rows("train")
@@ -130,10 +130,10 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
 
 
 def encode(method: Method, inputs: Inputs) -> Encoded:
-    """Relaxed codes of queries and database, and the centres that top-1 compares them with.
+    """Relaxed codes of queries and database, and the class centres for top-1.
 
-    The centres are the network's proxies; where it has none, or none for the database's classes,
-    they are the mean relaxed codes of those classes in the database.
+    The centres are the network's proxies. If it has none, or fewer than the database has classes,
+    they are the mean relaxed codes of the classes in the database.
     """
     query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
     model, coder = method.network, method.coder
@@ -148,7 +148,7 @@ def encode(method: Method, inputs: Inputs) -> Encoded:
 
 
 def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
-    """The database's codes that the criterion solved from labels, if the database is its images."""
+    """Database codes that the objective solved from labels; None if it is not the train split."""
     database, train_rows = map(inputs.dataset.rows, ("database", "train"))
     if method.objective is None or not np.array_equal(database, train_rows):
         return None
@@ -158,9 +158,9 @@ def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
 
 @torch.inference_mode()
 def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
-    """Share of the kept tokens' area on the object, and of all tokens' area (chance).
+    """Share of the kept tokens' area that is on the object, and of all tokens' area (chance).
 
-    Over the queries as they are, all stages; empty where there are no masks or no selection.
+    Mean over queries (the whole images) and over stages; empty without masks or selection.
     """
     rows = inputs.dataset.rows("test")
     if not (inputs.dataset.table["mask"].iloc[rows] != "").all():

@@ -25,8 +25,8 @@ from fdhmfe.support.files import content_hash, file_hash
 from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import REPOSITORY, resolve
 
-Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # rows (B,) of each batch, and its draws
-# The settings that `prepare` reads: configurations alike in these share data, weights and features
+Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # each batch: rows (B,), random generator
+# The settings that `prepare` reads: runs that agree in these share data, weights and features
 READ = (
     *("dataset", "data_dir", "toy_classes", "toy_train", "toy_test", "image_size"),
     *("protocol", "validation_share", "unseen_share"),
@@ -36,7 +36,7 @@ READ = (
 
 @dataclass(frozen=True)
 class CachedSource:
-    """The deepest `stages` maps from the cache; training images come in views drawn at random."""
+    """The deepest `stages` maps from the cache. For training, each image's view is random."""
 
     views: list[StageCache]
     stages: int
@@ -65,10 +65,10 @@ class CachedSource:
 class ImageSource:
     """Images decoded on demand, for fine-tuning; training images are random crops.
 
-    `workers` processes decode the batches to come, two each, while the network works on one; with
-    0, each batch is decoded when it is asked for. What is drawn at random is drawn with the order
-    of the batches, here: the number of workers, or which of them is faster, changes no pixel.
-    Where several processes share a run, a training batch holds this process's images only.
+    `workers` processes decode the next batches, two each, while the network works on one; with 0,
+    each batch is decoded when it is needed. Random numbers are drawn in this process, in the order
+    of the batches, so the number and the speed of the workers change no pixel. If several
+    processes share a run, a training batch holds only the images of this process.
     """
 
     dataset: Dataset
@@ -101,7 +101,7 @@ class ImageSource:
             batch_size=None,  # an element of the sampler is a batch
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # else starting it would draw from the training's own
+            generator=torch.Generator(),  # else it would use random numbers of the training
         )
         for images in loader:
             if isinstance(images, DataError):
@@ -111,7 +111,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A batch of one view of images, in a worker process; an error is returned as it is."""
+    """Decodes a batch of one view in a worker process. Returns a DataError, does not raise it."""
 
     dataset: Dataset
     size: int
@@ -119,7 +119,7 @@ class Decoder:
     def __getitem__(self, draw: tuple[np.ndarray, int]) -> Tensor | DataError:
         try:
             return load_views(self.dataset, *draw, self.size)
-        except DataError as error:  # raised in a worker, it would come wrapped in a traceback
+        except DataError as error:  # raised in a worker, it would arrive with a traceback
             return error
 
 
@@ -156,7 +156,7 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
 
 
 def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:
-    """The backbone a configuration names, and what identifies its weights."""
+    """The backbone that a configuration names, and an identifier of its weights."""
     if config.backbone == "embedded":
         weights = embedded_weights(dataset, config)
         return embedded_backbone(weights, config), file_hash(weights)
@@ -174,7 +174,7 @@ def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]
 def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
-    """The plain views of every image, and the other training views of the training images."""
+    """Cached features: plain views of every image, further views only of training images."""
     source = code_identity(Path(module.__file__) for module in (datasets, views, backbones))
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),

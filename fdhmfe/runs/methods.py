@@ -19,9 +19,9 @@ from fdhmfe.training.train import Method
 def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Method:
     """The parts that `config` names, initialised from `config.seed`.
 
-    channels: C_l of each stage map; labels (M,): those of the training images, 0..Y-1. A part gets
-    those of its arguments that are settings of the same name, or facts of the data. Raises
-    ValueError for parts that do not go together.
+    channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1. A part is given
+    those of its arguments that are settings, or facts of the data (channels, classes, labels).
+    Raises ValueError if the parts do not go together.
     """
     torch.manual_seed(config.seed)
     chosen, classes = config.composition, int(labels.max()) + 1
@@ -45,9 +45,9 @@ def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Met
 
 
 def class_codes(objective: type[Objective], config: Config, classes: int) -> np.ndarray | None:
-    """The proxies (Y, K) that an objective wants, drawn from `config.seed`; None if it wants none.
+    """The proxies (Y, K) that an objective needs, drawn with `config.seed`; None if it needs none.
 
-    The ablation `proxies=random` takes coin flips in place of max-min ones.
+    With `proxies=random`, an ablation, coin flips replace the max-min ones.
     """
     draw = objective.class_codes
     if draw is maxmin_proxies and config.proxies == "random":
@@ -56,6 +56,6 @@ def class_codes(objective: type[Objective], config: Config, classes: int) -> np.
 
 
 def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:
-    """What `make` returns, given those of its arguments that are known."""
+    """Call `make` with those of its arguments that are known."""
     names = inspect.signature(make).parameters
     return make(**{name: known[name] for name in names if name in known})

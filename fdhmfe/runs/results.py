@@ -1,4 +1,4 @@
-"""Run folders and tidy tables: every published number is a row some run wrote."""
+"""Run folders and tidy tables: every published number is a row that some run wrote."""
 
 import io
 import platform
@@ -39,17 +39,17 @@ COLUMNS = (
     "n_database",
     "value",
 )
-# Settings that say where things are, whether to reuse them or who helps, not what is computed
+# Settings that change no result: where files are, whether to reuse runs, how many workers help
 PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
-# What a run's codes and scores come from. The settings, images and weights are in its name; what
-# orders runs, shows them or stores them changes no number.
+# The code that a run's codes and scores depend on. (Settings, images and weights are in the run's
+# name.) Code that orders, shows or stores runs is left out: it changes no number.
 PACKAGE = Path(__file__).parents[1]
 PASSED = (
     *("network.py", "stages.py", "graph.py", "proxies.py", "losses.py", "metrics.py", "codes.py"),
     *("baselines", "features", "training", "data/views.py", "support/distributed.py"),
     *(f"runs/{name}.py" for name in ("methods", "inputs", "experiment", "scoring", "statistics")),
 )
-FINE_TUNING = ("precision", "compile")  # a frozen backbone does not follow them
+FINE_TUNING = ("precision", "compile")  # no effect on a frozen backbone
 
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
@@ -67,12 +67,12 @@ def run_folder(config: Config, dataset_hash: str, backbone_id: str) -> Path:
 
 
 def source_hash() -> str:
-    """Changes with the code that a run passes through, so that a stale run is never reused."""
+    """Changes with the code that a run depends on, so that an outdated run is never reused."""
     return code_identity(PACKAGE / place for place in PASSED)
 
 
 def is_finished(folder: Path) -> bool:
-    """True if the run is whole (metrics.csv is written last) and made by today's code."""
+    """True if the run is whole (metrics.csv is written last) and the code has not changed since."""
     if not (folder / "metrics.csv").exists():
         return False
     return read_json(folder / "env.json")["source_hash"] == source_hash()
@@ -111,16 +111,16 @@ def write_run(
     rows: list[dict[str, Any]],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write a whole run folder: every file is written before the first takes its place.
+    """Write a run folder: all files under temporary names first, then all are renamed.
 
-    metrics.csv, which says that a run is finished, comes last and is absent meanwhile. rows: those
-    of scoring.metric_rows; they are completed with the run's settings.
+    metrics.csv marks a finished run: an old one is removed before, the new one is renamed last.
+    rows: those of scoring.metric_rows; the run's settings are added to them.
     """
     names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
     common = {name: getattr(config, name) for name in names}
     common |= {"run_id": folder.name, "method": config.composition.name}
     table = pd.DataFrame([{**common, **row} for row in rows])
-    with ExitStack() as files:  # which take their places in reverse order
+    with ExitStack() as files:  # renamed in reverse order, at the end
 
         def write(name: str, content: bytes) -> None:
             files.enter_context(atomic(folder / name)).write_bytes(content)
@@ -193,13 +193,13 @@ def read_map(folder: Path) -> float:
 
 
 def read_facts(folder: Path) -> dict[str, float]:
-    """Seconds and trained parameters of a run; where there are masks, what was kept of them."""
+    """Seconds and trained parameters of a run; with masks, the shares on the object as well."""
     stored = read_json(folder / "env.json")
     names = ("seconds", "parameters", "kept_on_object", "object_share")
     return {name: stored[name] for name in names if name in stored}
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the headline number."""
+    """The rows of the headline number: mAP@all, expected ties, network codes on both sides."""
     network = table.database_codes == "network"
     return table[(table.metric == "mAP") & (table.ties == "expected") & network]

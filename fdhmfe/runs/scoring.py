@@ -20,7 +20,7 @@ CODE_ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels
 
 
 class Encoded(NamedTuple):
-    """What a network makes of queries and database."""
+    """A network's relaxed codes of queries and database, with labels and class centres."""
 
     query: Tensor  # (Q, K) relaxed codes
     database: Tensor  # (N, K)
@@ -102,7 +102,7 @@ def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
 def class_id_codes(u: Tensor, proxies: Tensor) -> np.ndarray:
     """The code of the predicted class in place of the image's own: (B, K) int8.
 
-    Scored like any code, it says what a classifier reaches that hands out class numbers
+    Scored like any code, it shows the mAP of a plain classifier whose output is the class number
     ("How should we evaluate supervised hashing?", arXiv 1609.06753).
     """
     return proxies.sign().to(torch.int8).numpy()[nearest_proxy(u, proxies)]
@@ -126,10 +126,10 @@ def unquantised_map(
 
 
 def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
-    """AP of one query: the mean precision down to each of its relevant items.
+    """AP of one query: the precision down to each relevant item, averaged.
 
-    relevant (N,) bool, similarity (N,); 0 if nothing is relevant. Equally similar items count
-    together, as in scikit-learn: the database's order, often that of its classes, plays no part.
+    relevant (N,) bool, similarity (N,); 0 if nothing is relevant. Equally similar items share the
+    last of their ranks, as in scikit-learn, so the order of the database plays no part.
     """
     order = np.argsort(-similarity)
     hits, distance = relevant[order], -similarity[order]

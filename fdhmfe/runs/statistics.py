@@ -1,4 +1,4 @@
-"""What mAP does not say: how evenly codes are spread, and where the kept tokens lie."""
+"""What mAP does not show: how evenly codes are spread, and where the kept tokens are."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def code_statistics(codes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     bit balance: mean over bits of |mean code|; 0 when each bit is +1 half the time.
     bit correlation: mean absolute correlation of two bits; bits that never change are left out.
     within, between: mean Hamming distance of two images of one class, of different classes.
-    distinct codes: share of the images' codes that are different ones.
+    distinct codes: number of different codes, divided by M.
     """
     changing = codes[:, codes.min(0) < codes.max(0)].astype(float)
     bits = changing.shape[1]
@@ -40,8 +40,8 @@ def coverages(masks: Sequence[np.ndarray], tokens: int, shift: float) -> np.ndar
 def coverage(mask: np.ndarray, side: int, shift: float) -> np.ndarray:
     """Share of each cell of a side x side grid that the foreground mask (H, W) covers: (side^2,).
 
-    Cells are the fractional areas a token stands for, rows first, as tokens are ordered. `shift`
-    moves all of them, in cells, as `receptive_field.stage_views` says; what then lies outside the
+    A cell is the area that a token stands for; cells are in the order of the tokens, row by row.
+    `shift` moves all cells, by a number of cells (`receptive_field.stage_views`). Area outside the
     image does not count.
     """
     rows, columns = (overlap(side, pixels, shift) for pixels in mask.shape)

@@ -1,7 +1,7 @@
-"""Many runs at once: independent, skipped when finished, and none lost when one fails.
+"""Many runs at once. Finished ones are skipped; a failed one does not stop the others.
 
-They run in worker processes of this machine, or of many that a Dask scheduler holds together and
-that share the folders of data and results.
+They run in worker processes of this machine, or of several machines under a Dask scheduler, which
+must share the folders of data and results.
 """
 
 import os
@@ -19,7 +19,7 @@ from fdhmfe.runs.inputs import READ
 from fdhmfe.runs.results import run_folder
 from fdhmfe.support.progress import progress
 
-TRIES = 3  # rounds: a worker that dies ends one, and the next takes up what is missing
+TRIES = 3  # rounds (set by hand): if a worker dies, the next round does the missing runs
 Outcome = Path | str  # a run's folder, or its name and what went wrong
 
 
@@ -30,10 +30,10 @@ def sweep(
 
     `jobs` processes of one thread each (None: one per core; fine-tuning runs use one process).
     A line or bar counts the runs done; the epochs of fine-tuning runs are shown too.
-    `scheduler` is the address of a Dask scheduler whose workers take the runs instead; without it,
+    `scheduler` is the address of a Dask scheduler whose workers do the runs instead; without it,
     the environment's DASK_SCHEDULER_ADDRESS, if any. Finished runs are reused and killed ones
-    continue. The runs after a failed one still take place, as do those whose worker was killed;
-    then RuntimeError says which failed and why.
+    continue. If a run fails, the others still take place; runs whose worker was killed are tried
+    again. At the end RuntimeError says which failed and why.
     """
     scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
     jobs = jobs or (1 if any(c.finetune for c in configs) else os.cpu_count() or 1)
@@ -50,7 +50,7 @@ def sweep(
             try:
                 runs = progress(parallel(tasks), "runs", total=len(missing), lines=10)
                 outcomes.update(runs)
-            except Exception as error:  # not of a run: those are outcomes
+            except Exception as error:  # not of a run: those are in outcomes
                 broken = f"{type(error).__name__}: {error}"
                 print(f"a worker broke down ({broken}); going on with what is missing", flush=True)
     ended = [outcomes.get(i, f"{name_of(c)}: {broken}") for i, c in enumerate(configs)]
@@ -61,9 +61,9 @@ def sweep(
 
 
 def finished(configs: Sequence[Config]) -> dict[int, Outcome]:
-    """The folders of those runs that need not be made, by position in `configs`.
+    """The folders of the runs that are already done, by position in `configs`.
 
-    What the runs read is made on the way, once, with all cores.
+    It also prepares what all runs read (data, weights, features), once, with all cores.
     """
     known: dict[tuple, tuple[str, str]] = {}
     found: dict[int, Outcome] = {}
@@ -80,9 +80,9 @@ def finished(configs: Sequence[Config]) -> dict[int, Outcome]:
 
 @contextmanager
 def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
-    """What runs tasks in any order: processes of this machine, or the workers of a scheduler.
+    """Runs tasks in any order, in processes of this machine or in the workers of a scheduler.
 
-    Raises ValueError for workers of several threads, which would share one random generator.
+    Raises ValueError if a worker has several threads: they would share one random generator.
     """
     if not scheduler:
         with parallel_config(backend="loky", n_jobs=jobs):
@@ -102,9 +102,9 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
 
 @contextmanager
 def unheard(config: Config) -> Iterator[None]:
-    """Swallow what a run says of its epochs: of many short runs, the count of those done is enough.
+    """Hide what a short run prints: in a sweep, the number of finished runs is enough.
 
-    A run that fine-tunes a backbone takes hours, and is heard.
+    A run that fine-tunes a backbone takes hours, so its lines are shown.
     """
     if config.finetune:
         yield
@@ -127,5 +127,5 @@ def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
             return number, experiment.run(config)
         except Exception as error:  # reported by the caller, beside the other failures
             return number, f"{name_of(config)}: {type(error).__name__}: {error}"
-        finally:  # with one job this is the caller's own process
+        finally:  # with one job, this is the process of the caller
             torch.set_num_threads(threads)

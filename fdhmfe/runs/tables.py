@@ -1,4 +1,4 @@
-"""Tables: pivots of what runs have written. No number comes from anywhere else."""
+"""Tables of what runs have written. No number comes from anywhere else."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ METHOD = "fdh-mfe"
 
 
 def run_list(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row per run: its settings without places, and the environment that made it."""
+    """One row per run: its settings (except those in PLACES) and the environment that made it."""
     rows = []
     for folder in folders:
         settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
@@ -31,7 +31,7 @@ def map_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """Methods by code length, in percent, best mean first: "83.1 ± 0.4" is half of max - min."""
+    """mAP of methods by code length, in percent, best first. "83.1 ± 0.4": half of max - min."""
     text = (100 * cells["mean"]).map("{:.1f}".format)
     half = (50 * (cells["max"] - cells["min"])).map(" ± {:.1f}".format)
     shown = cells.assign(text=text + half.where(cells.seeds > 1, ""))
@@ -43,8 +43,8 @@ def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
 def gain_over_best(cells: pd.DataFrame) -> pd.DataFrame:
     """FDH-MFE against the best baseline of each code length.
 
-    `spread` is the larger of both methods' max - min over the seeds; a gain beyond it is called
-    clear. With one seed nothing is.
+    `spread` is max - min over the seeds, of the method where it is larger. A gain is `clear` if it
+    is larger than the spread; with one seed, no gain is.
     """
     rows = []
     for bits, group in cells[~cells.method.isin(REFERENCES)].groupby("bits"):
@@ -68,7 +68,7 @@ def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
     """One row per variant, in the order given: mean mAP, spread over the seeds, cost, size, time.
 
     per_run has the columns variant, seed, mAP, seconds, parameters; the first variant is the
-    reference. cost: mAP of the reference minus this one's. spread: the larger of both spreads.
+    reference. cost: mAP below the reference. spread: the larger max - min of both over the seeds.
     """
     groups = per_run.groupby("variant", sort=False)
     table = groups.agg(
@@ -84,10 +84,10 @@ def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
 
 
 def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What an ablation says of each part; `table`: of `ablation_table`, with two seeds or more.
+    """What an ablation shows about each part; table: from `ablation_table`, two seeds or more.
 
-    removed: mAP lost without the part; alone: mAP that it adds to `plain`, NaN where that was not
-    run (with it come the parts it needs). A difference counts beyond the spread of both its rows.
+    removed: mAP lost without the part. alone: mAP gained by adding the part, and the parts that it
+    needs, to `plain`; NaN if not run. A difference counts if it is larger than both spreads.
     """
     rows = table.set_index("variant")[["mAP", "spread", "cost"]]
     verdicts = []

@@ -2,7 +2,7 @@
 
 Two settings per method, the same trials for all: the learning rate (a third of the profile's, the
 profile's, three times it), then the weight of the method's secondary loss (0.3 and 3 times its
-default). The score is mAP@all at 24 bits, one seed, on queries carved from the train split. All
+default). The score is mAP@all at 24 bits, one seed, on queries taken from the train split. All
 trials go to results/<profile>/tables/tuning.csv, the chosen settings to fdhmfe/config/tuned.csv,
 from where config.load takes them.
 """
@@ -88,7 +88,7 @@ def score(
 
 
 def best(trials: pd.DataFrame) -> pd.DataFrame:
-    """The best trial of each method; of equals, the first."""
+    """The best trial of each method; the first of equal ones."""
     return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
 
 

@@ -1,10 +1,10 @@
-"""Where a run computes: its device, and how the processes of torchrun share one run.
+"""Where a run computes: its device, and how several processes of torchrun share one run.
 
-Each process runs the backbone on its share of a batch. Then the tokens of all of them are
-gathered, and every process computes the head and the loss of the whole batch. So whatever looks at
-a batch (proxies, batch-hard triplets, bit statistics, batch norms, memories of codes; of any
-method) sees the global one and knows nothing of processes. A head costs little beside a backbone.
-In a process of its own, everything here leaves its argument as it is.
+Each process runs the backbone on its share of a batch. Then the stage maps of all processes are
+gathered, and every process computes the head and the loss of the whole batch: a head costs little
+beside a backbone. So all that depends on the batch (batch-hard triplets, bit statistics, batch
+norms, memories of codes) sees the whole batch, and no method needs code for several processes.
+With one process, every function here returns its argument as it is.
 """
 
 import os
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def device() -> torch.device:
-    """This process's own GPU, or the CPU where there is none (CUDA_VISIBLE_DEVICES hides them)."""
+    """This process's own GPU; the CPU if there is none, or if CUDA_VISIBLE_DEVICES hides them."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
@@ -59,7 +59,7 @@ def process_group() -> Iterator[None]:
 
 @contextmanager
 def first_goes_first() -> Iterator[None]:
-    """The first process does what follows before the others do: it may put files in order."""
+    """The first process runs the block alone, then the others do: it can prepare files for them."""
     if world_size() > 1 and rank() > 0:
         dist.barrier()
     yield
@@ -68,7 +68,7 @@ def first_goes_first() -> Iterator[None]:
 
 
 def as_the_first(value: T) -> T:
-    """The first process's value: what it sees on disk, or computes, decides for all."""
+    """The value that the first process passed, in all processes, so that all decide alike."""
     box = [value]
     if world_size() > 1:
         dist.broadcast_object_list(box)
@@ -76,7 +76,7 @@ def as_the_first(value: T) -> T:
 
 
 def agreed(value: int) -> int:
-    """The same value as everywhere, else RuntimeError: the processes must take the same steps."""
+    """`value`, a number of finished epochs; RuntimeError if another process passed another."""
     values = [value] * world_size()
     if world_size() > 1:
         dist.all_gather_object(values, value)
@@ -110,8 +110,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        # Every process has the whole loss, so its gradient is complete: nothing to add up. The
-        # factor makes the mean over processes, which average_gradients takes, a sum here.
+        # Every process computes the whole loss, so this gradient is complete. Its backbone saw only
+        # a part of the batch: the factor turns the mean that average_gradients takes into a sum.
         return world_size() * gradient.chunk(world_size())[rank()]
 
 
@@ -133,14 +133,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def encoding_share(rows: np.ndarray) -> np.ndarray:
-    """Every P-th of the rows (M,) to encode, some twice so that all processes have as many."""
+    """This process's part of the rows (M,): every P-th. Some repeat, to make the parts equal."""
     if not len(rows):
         return rows
     return np.resize(rows, -(-len(rows) // world_size()) * world_size())[rank() :: world_size()]
 
 
 def collect(codes: Tensor, count: int) -> Tensor:
-    """The codes (count, K) of all rows, on the CPU, from those (B, K) of each encoding_share."""
+    """Codes (count, K) of all rows, on the CPU, from the codes (B, K) of each encoding_share."""
     if world_size() == 1:
         return codes
     parts = [torch.empty_like(codes, device=device()) for _ in range(world_size())]
@@ -157,14 +157,14 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        # What every process computes depends on this one's x.
+        # The loss of every process depends on this x: add up their gradients.
         return _Sum.forward(context, gradient)
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes, for CPUs, which torch's SyncBatchNorm refuses.
+    """Batch norm over the batches of all processes, on CPUs: torch's SyncBatchNorm needs GPUs.
 
-    x (B, C, H, W), equally many on each process.
+    x (B, C, H, W), with the same B in every process.
     """
 
     running_mean: Tensor
@@ -187,16 +187,16 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         return centred * scale + self.bias[:, None, None]
 
     def global_mean(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (1, C, 1, 1); with a gradient to every process's x."""
+        """Mean over all processes: (B, C, H, W) -> (1, C, 1, 1). Gradients reach every x."""
         wide = x.float() if x.dtype == torch.bfloat16 else x
         return _Sum.apply(wide.mean((0, 2, 3), keepdim=True)) / world_size()
 
 
 def global_batch_norms(network: nn.Module) -> nn.Module:
-    """Let the batch norms of a network that sees a share of each batch see all of it, in training.
+    """Replace the batch norms of a network by ones that see the whole batch in training.
 
-    Parameters, buffers and their names stay. The network itself is changed where it can be, and
-    left alone where that was done before.
+    Parameters, buffers and their names stay. A network that was converted before is returned as it
+    is. Raises ValueError, on a CPU, for a batch norm that is not a BatchNorm2d.
     """
     done = any(isinstance(m, (nn.SyncBatchNorm, GlobalBatchNorm)) for m in network.modules())
     if world_size() == 1 or done:

@@ -26,7 +26,7 @@ class StorageError(OSError):
 
 
 def storage_error(path: Path, code: int) -> StorageError:
-    """What to say, and do, when the system refuses to write `path`."""
+    """The error for a `path` that the system refuses to write, with what to do about it."""
     return StorageError(
         code,
         f"{path} cannot be written ({os.strerror(code)}): make room or make the folder writable, "
@@ -53,7 +53,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def error_number(error: Exception) -> int | None:
-    """The system's number of an error; safetensors names it, and NumPy implies it, in the text."""
+    """The errno of an error. safetensors gives it in its message; NumPy's message implies it."""
     if re.search(r"\d+ requested and \d+ written", str(error)):
         return errno.ENOSPC
     named = re.search(r"os error (\d+)", str(error))
@@ -159,7 +159,7 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
 def fresh_partial(folder: Path) -> Path:
     """An empty folder to build `folder` in, after wiping what killed builds left.
 
-    Its name is this process's own: workers that outlive a killed build write into the old one.
+    Its name has the number of this process: workers of a killed build may still write to the old.
     """
     for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
         shutil.rmtree(left, ignore_errors=True)

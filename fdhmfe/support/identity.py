@@ -1,4 +1,4 @@
-"""What identifies code: what it does, not how it is commented, where it stands or what it imports.
+"""Identify code by what it does: comments, docstrings, imports and file names do not count.
 
 Results and weights are named by the code that made them. A new comment, a moved file or another
 order of definitions must not make them look stale.
@@ -31,7 +31,7 @@ def code_identity(places: Iterable[Path]) -> str:
 
 
 def outlines(source: str) -> Iterator[str]:
-    """One text per top-level statement of a module, in which only its syntax counts.
+    """One text per top-level statement of a module, without comments, docstrings and imports.
 
     >>> list(outlines("x = 1")) == list(outlines("import math\\nx = (1)  # one"))
     True
@@ -42,7 +42,7 @@ def outlines(source: str) -> Iterator[str]:
 
 
 def own_names(tree: ast.Module) -> dict[str, str]:
-    """What a module imports from this package: the name that it uses -> the name that was given."""
+    """What a module imports from this package: name in the module -> name where it is defined."""
     found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     own = (node for node in found if (node.module or "").split(".")[0] == PACKAGE)
     return {alias.asname or alias.name: alias.name for node in own for alias in node.names}

@@ -1,4 +1,4 @@
-"""Rooms hand names on without importing what stands behind them before it is asked for."""
+"""Let a package offer names of other modules, and import each module only when it is used."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def handed_on(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package (PEP 562): names -> the modules that define them.
+    """The `__getattr__` of a package (PEP 562). names: offered name -> module that defines it.
 
-    The module itself is handed on where its last part is the name.
+    If the offered name is the last part of the module's name, the module itself is meant.
     """
 
     def get(name: str) -> Any:

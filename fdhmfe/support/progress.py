@@ -1,4 +1,4 @@
-"""Long work shows itself: a bar where somebody watches, a few plain lines where nobody does."""
+"""Show progress of long work: a bar in a terminal or notebook, elsewhere a few plain lines."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def progress(
 
 
 def left(seconds: float, done: int, total: int) -> str:
-    """The time that remains if it passes as it did for what is done; empty at the end.
+    """An estimate of the time that remains, from the time so far; empty at the end.
 
     >>> left(30.0, 1, 3), left(90.0, 3, 3)
     (', about 60 s left', '')

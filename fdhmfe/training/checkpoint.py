@@ -1,7 +1,7 @@
 """Checkpoints: the state of a training after its last whole epoch, checked when it is read.
 
 Model, optimiser and history are stored; schedule, order of the images and random numbers follow
-from (seed, epoch). The checkpoint before the newest is kept, should the newest turn out broken.
+from (seed, epoch). The checkpoint before the newest is kept, in case the newest is damaged.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:
-    """Restore the newest whole checkpoint and return its history; without one, an empty history.
+    """Restore the newest intact checkpoint and return its history; without one, an empty history.
 
-    A file that is torn, or whose content does not match its hash, is reported and removed.
+    A file that is incomplete, or does not match its hash, is reported and removed.
     """
     for file in (path, previous(path)):
         if not file.exists():
@@ -67,7 +67,7 @@ def previous(path: Path) -> Path:
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], History]:
-    """Tensors and history of one file; SafetensorError or ValueError if it is not as written."""
+    """Tensors and history of one file; SafetensorError or ValueError if it is damaged."""
     with safe_open(path, framework="pt") as file:
         stored = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -78,7 +78,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], History]:
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Put the tensors of a checkpoint into model and optimiser, on the devices these are on."""
+    """Copy the tensors of a checkpoint into model and optimiser, on whatever device they are."""
     model.load_state_dict(section(tensors, "model."))
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in section(tensors, "optimiser.").items():

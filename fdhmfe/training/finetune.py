@@ -13,14 +13,14 @@ from fdhmfe.support import distributed
 class FineTuned(nn.Module):
     """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output.
 
-    With `precision` bf16 the backbone computes under autocast; the head, whose batch statistics
-    and distances want the digits, in 32 bits. In training, where several processes share a batch,
-    each passes its images and gets the Output of all.
+    With `precision` bf16 the backbone computes under autocast. The head always computes in 32 bits:
+    its batch statistics and distances need them. If several processes train, each passes its share
+    of the batch and gets the Output of the whole batch.
 
-    Batch norms of the backbone train as the rest of it does, on the statistics of the batch, and
-    their running statistics (momentum 0.1, as in pretraining) move to the new images: public
-    hashing code (DeepHash-pytorch, CSQ, OrthoHash) calls train() on the whole network, and eval()
-    before coding. Freezing them is the custom of detection, whose batches are of one or two.
+    The batch norms of the backbone are trained, too: they use the statistics of the batch, and
+    their running statistics (momentum 0.1, as in pretraining) adapt to the new images. Public
+    hashing code does the same (DeepHash-pytorch, CSQ, OrthoHash: train() on the whole network,
+    eval() before coding). Detectors freeze batch norms because their batches have 1 or 2 images.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FineTuned(nn.Module):
 
 
 class MeanPool(HashNetwork):
-    """The mean of the last stage's map in place of a code: what pooled methods read."""
+    """Returns the mean of the last stage's map as `u`: the features that pooled methods use."""
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
         return Output(to_tokens(maps[-1]).mean(1))

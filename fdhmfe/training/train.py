@@ -1,4 +1,4 @@
-"""Training and encoding: the only place that calls backward."""
+"""The training loop of all methods, and the encoding of images by a trained network."""
 
 import math
 import time
@@ -22,11 +22,11 @@ from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
 
 ENCODING_BATCH = 128
-Coder = Callable[[Output], Tensor]  # what a network says of B images -> (B, K), signed as the bits
+Coder = Callable[[Output], Tensor]  # output for B images -> (B, K), whose signs are the bits
 
 
 class Method(NamedTuple):
-    """Three parts that can be exchanged.
+    """A network, its objective and its coder. Each of the three can be exchanged.
 
     Without an objective the network is fitted in closed form: `network.fit(features (M, C))`.
     """
@@ -57,14 +57,14 @@ class Pace(NamedTuple):
     """How fast the last epoch went, and what held it up."""
 
     images_per_second: float  # of all processes together
-    waiting: float  # share of its time in which the network waited for data, 0..1
+    waiting: float  # share of the epoch in which the network waited for data, 0..1
 
 
 class Fitted(NamedTuple):
-    """What training leaves beside the trained network."""
+    """What `fit` returns; the trained network itself is in the Method."""
 
     history: History  # a row per epoch
-    pace: Pace | None  # None where nothing was left to train
+    pace: Pace | None  # None if no epoch was left to train
 
 
 class LossError(FloatingPointError):
@@ -83,12 +83,12 @@ def fit(
     config: Config,
     checkpoint: Path,
 ) -> Fitted:
-    """Train `method.network` in place, where it is, for a fixed number of epochs.
+    """Train `method.network` in place, on the device it is on, for `config.epochs` epochs.
 
-    rows (M,) table rows and their labels (M,). After every epoch `checkpoint` is written, so a
-    killed run continues from its last whole epoch. Everything random in an epoch follows from
-    (seed, epoch): a resumed run ends with the same weights, bit for bit, as an uninterrupted one.
-    Raises LossError when the loss is not finite.
+    rows (M,): rows of the data set's table; labels (M,): theirs. `checkpoint` is written after each
+    epoch, so a killed run continues after its last whole epoch. All random numbers of an epoch
+    follow from (seed, epoch): a resumed run ends with exactly the weights of an uninterrupted one.
+    Raises LossError if the loss is not finite.
     """
     optimiser = make_optimiser(method.network, config)
     with distributed.first_goes_first():
@@ -111,7 +111,7 @@ def fit(
 def planned(
     rows: np.ndarray, config: Config, done: int
 ) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
-    """Every batch's rows after `done` epochs, and the generator for what else is random in it."""
+    """The table rows of each batch after `done` epochs, and the generator for its random views."""
     for epoch in range(done, config.epochs):
         places, rng = epoch_batches(len(rows), config, epoch)
         for part in places:
@@ -121,7 +121,7 @@ def planned(
 def epoch_batches(
     count: int, config: Config, epoch: int
 ) -> tuple[list[np.ndarray], np.random.Generator]:
-    """Places (B,) among the `count` images, for each batch of an epoch; the generator that drew."""
+    """Positions (B,) among `count` images, for each batch of an epoch, and the generator used."""
     rng = np.random.default_rng([config.seed, epoch])
     order = rng.permutation(count)
     return [order[part] for part in whole_batches(count, config.batch_size)], rng
@@ -136,8 +136,8 @@ def train_epoch(
     epoch: int,
     optimiser: torch.optim.Optimizer,
 ) -> tuple[dict[str, float], Pace]:
-    """One pass over the training images; returns the means of the loss and its parts."""
-    torch.manual_seed(config.seed * 100_003 + epoch)
+    """One pass over the training images; returns the mean loss and terms, and the speed."""
+    torch.manual_seed(config.seed * 100_003 + epoch)  # unique per seed and epoch
     method.network.train()
     order, _ = epoch_batches(len(labels), config, epoch)
     parts, waited, started = [], 0.0, time.perf_counter()
@@ -159,7 +159,7 @@ def train_epoch(
 
 
 def on_device(inputs: list[Tensor], device: torch.device) -> list[Tensor]:
-    """A batch where the network is; from pinned memory the copy overlaps with computing."""
+    """A batch, moved to the network's device; from pinned memory, while the device computes."""
     return [x.to(device, non_blocking=True) for x in inputs]
 
 
@@ -170,7 +170,7 @@ def train_step(
     step: Step,
     optimiser: torch.optim.Optimizer,
 ) -> dict[str, float]:
-    """One update of the network; returns the loss and its parts."""
+    """One update of the network; returns the loss and its terms."""
     total, parts = method.objective(method.network(inputs), labels, step)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
@@ -178,18 +178,18 @@ def train_step(
     optimiser.zero_grad()
     total.backward()
     distributed.average_gradients(method.network.parameters())
-    nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)
+    nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)  # set by hand
     optimiser.step()
     return values
 
 
 def whole_batches(count: int, size: int) -> list[slice]:
-    """Equal batches; a short last one is left out unless it is the only one (batch norm)."""
+    """Equal batches. A short last one is left out (bad for batch norm), if there are others."""
     return list(blocks(count - count % size or count, size))
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW; no decay on biases and norms; a pretrained backbone gets its own learning rate."""
+    """AdamW without decay on biases and norms; the backbone has a learning rate of its own."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -203,11 +203,11 @@ def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
         }
         for (pretrained, decays), parameters in groups.items()
     )
-    return torch.optim.AdamW(described, fused=True)  # one call for all, on CPU and GPU
+    return torch.optim.AdamW(described, fused=True)  # fused: faster, on CPU and GPU
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, progress: float) -> None:
-    """Linear warm-up over the first tenth of training, then a half cosine to zero."""
+    """Linear warm-up over the first tenth of training (set by hand), then a half cosine to 0."""
     warm = 0.1
     if progress < warm:
         factor = (progress + 1e-3) / warm
@@ -225,10 +225,10 @@ def relaxed_codes(
     coder: Coder = sign_coder,
     batch: int = ENCODING_BATCH,
 ) -> Tensor:
-    """Relaxed codes (M, K) of the given table rows, whose signs are the bits.
+    """Relaxed codes (M, K) of the given table rows, on the CPU. Their signs are the bits.
 
-    In evaluation mode, the mean over the plain views. The model computes where it is, the codes are
-    on the CPU. Several processes share the rows, and each returns all codes.
+    The mean over the plain views, in evaluation mode, on the device that the model is on. Several
+    processes share the work, and each returns all codes.
     """
     model.eval()
     device = distributed.device_of(model)
