@@ -18,7 +18,7 @@ from fdhmfe import config
 from fdhmfe.config.settings import Config
 from fdhmfe.figures import frames
 from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import REPOSITORY, suggest
 
 FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
 
