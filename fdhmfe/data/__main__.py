@@ -2,20 +2,15 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
-import numpy as np
-from fdhmfe.config.settings import Config, load
-from fdhmfe.support.places import resolve
-from fdhmfe.data.dataset import COLUMNS, DataError, Dataset, first_ten, open_image, open_mask
-from fdhmfe.data.readers.lists import hash_files
-from fdhmfe.data.fetch.obtain import obtain
-from fdhmfe.data.readers.own import READERS
-from fdhmfe.data.report import check_sizes, describe
-from fdhmfe.data.fetch.sources import SOURCES
-from fdhmfe.data.splits import carve_validation, hold_out_classes, set_aside_copies, shared_copies
-from fdhmfe.data.door import open_dataset
 
+from fdhmfe.config.settings import load
+from fdhmfe.data.dataset import DataError
+from fdhmfe.data.door import open_dataset
+from fdhmfe.data.fetch.obtain import obtain
+from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.data.report import describe
+from fdhmfe.support.places import resolve
 
 DESCRIPTION = """Fetch an official data set into DIR where its owner allows that (else say what to
 fetch and where to put it), compare checksums, unpack it safely, check its lists, files and sizes

@@ -1,21 +1,17 @@
 """Data sets through one door: every reader returns the same checked table of images."""
 
-import argparse
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from fdhmfe.config.settings import Config, load
-from fdhmfe.support.places import resolve
-from fdhmfe.data.dataset import COLUMNS, DataError, Dataset, first_ten, open_image, open_mask
-from fdhmfe.data.readers.lists import hash_files
-from fdhmfe.data.fetch.obtain import obtain
-from fdhmfe.data.readers.own import READERS
-from fdhmfe.data.report import check_sizes, describe
+from fdhmfe.config.settings import Config
+from fdhmfe.data.dataset import COLUMNS, DataError, Dataset, first_ten
 from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.data.readers.lists import hash_files
+from fdhmfe.data.readers.own import READERS
+from fdhmfe.data.report import check_sizes
 from fdhmfe.data.splits import carve_validation, hold_out_classes, set_aside_copies, shared_copies
+
 
 def open_dataset(config: Config) -> Dataset:
     """Read, hash and check the data set a configuration names.
@@ -51,4 +47,3 @@ def check(dataset: Dataset) -> None:
     shared = table.path[shared_copies(table)].tolist()
     if shared:
         raise DataError(f"{len(shared)} files are in both splits by content: {first_ten(shared)}")
-

@@ -8,9 +8,9 @@ import pandas as pd
 
 from fdhmfe.data.dataset import DataError, Dataset, first_ten, open_image, open_mask
 from fdhmfe.data.fetch.download import verify
+from fdhmfe.data.fetch.sources import SOURCES
 from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
 from fdhmfe.support.progress import progress
-from fdhmfe.data.fetch.sources import SOURCES
 
 
 def overview() -> pd.DataFrame:

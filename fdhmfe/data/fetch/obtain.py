@@ -9,7 +9,7 @@ from filelock import FileLock
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.fetch.download import fetch
 from fdhmfe.data.fetch.extract import ExtractError, extract
-from fdhmfe.data.fetch.sources import Archive, SOURCES, Source
+from fdhmfe.data.fetch.sources import SOURCES, Archive, Source
 
 
 def obtain(name: str, root: Path, *, download: bool = True) -> None:

@@ -10,7 +10,15 @@ import pandas as pd
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError
-from fdhmfe.data.readers.lists import by_class_folder, by_class_name, official_folder, read_mat, read_names, read_pairs, table_of
+from fdhmfe.data.readers.lists import (
+    by_class_folder,
+    by_class_name,
+    official_folder,
+    read_mat,
+    read_names,
+    read_pairs,
+    table_of,
+)
 
 Reading = tuple[str, Path, list[str], pd.DataFrame]  # name, root, class names, table
 

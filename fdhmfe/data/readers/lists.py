@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.io import loadmat
 
 from fdhmfe.config.settings import Config
-from fdhmfe.support.places import resolve
 from fdhmfe.data.dataset import DataError, first_ten
 from fdhmfe.support.files import file_hash
+from fdhmfe.support.places import resolve
 from fdhmfe.support.progress import progress
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})

@@ -11,16 +11,22 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from fdhmfe.data.readers import listed
-from fdhmfe.data.toy import species
-from fdhmfe.support.places import REPOSITORY
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
+from fdhmfe.data.readers import listed
+from fdhmfe.data.readers.listed import Reading
+from fdhmfe.data.readers.lists import (
+    by_class_name,
+    hash_files,
+    image_files,
+    official_folder,
+    required_folder,
+)
+from fdhmfe.data.splits import half_split
+from fdhmfe.data.toy import species
 from fdhmfe.support.files import build_once, content_hash
 from fdhmfe.support.identity import code_identity
-from fdhmfe.data.readers.lists import by_class_name, hash_files, image_files, official_folder, required_folder
-from fdhmfe.data.readers.listed import Reading
-from fdhmfe.data.splits import half_split
+from fdhmfe.support.places import REPOSITORY
 
 LEEDS_SPECIES = (
     "Danaus plexippus",

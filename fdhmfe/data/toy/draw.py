@@ -11,7 +11,20 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from fdhmfe.data.toy.ground import bare_ground, drop, scatter
-from fdhmfe.data.toy.paint import Coating, Layer, TEXTURES, composite, frame_scale, hsv, limbs, marking, mix, new_layer, project, shell
+from fdhmfe.data.toy.paint import (
+    TEXTURES,
+    Coating,
+    Layer,
+    composite,
+    frame_scale,
+    hsv,
+    limbs,
+    marking,
+    mix,
+    new_layer,
+    project,
+    shell,
+)
 
 SIDES = ("left", "right")
 LEGS = ("front", "middle", "hind")

@@ -6,7 +6,7 @@ A ground function gives a colour (3, S, S) in 0..1 and a relief (S, S) in pixels
 import numpy as np
 from PIL import Image
 
-from fdhmfe.data.toy.paint import Coating, Layer, Paint, TEXTURES, hsv, marking, mix, shell, slopes
+from fdhmfe.data.toy.paint import TEXTURES, Coating, Layer, Paint, hsv, marking, mix, shell, slopes
 
 Ground = tuple[np.ndarray, np.ndarray]
 

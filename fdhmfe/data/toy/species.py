@@ -9,8 +9,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
+from fdhmfe.data.toy.draw import PARTS, Drawing, Genus, Species, draw
 from fdhmfe.support.progress import progress
-from fdhmfe.data.toy.draw import Drawing, Genus, PARTS, Species, draw
 
 __all__ = [
     "ATTRIBUTES",
