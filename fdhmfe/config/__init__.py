@@ -18,6 +18,7 @@ NAMES = {
     "VARIANTS": "fdhmfe.config.profiles",
     "check_type": "fdhmfe.config.settings",
     "load": "fdhmfe.config.settings",
+    "meanings": "fdhmfe.config.settings",
     "only": "fdhmfe.config.profiles",
     "table_seeds": "fdhmfe.config.profiles",
     "tuning": "fdhmfe.config.profiles",
