@@ -234,14 +234,14 @@ def test_unpublished_checksum_is_recorded_and_said(offered, tmp_path, capsys):
     assert "no checksum is published; sha256" in capsys.readouterr().out
     archive = root / "leedsbutterfly_dataset_v1.1.zip"
     archive.write_bytes(archive.read_bytes() + b"x")
-    assert main(["data", "leeds_butterfly", "--root", str(root), "--verify"]) == 2
+    assert main(["data", "leeds_butterfly", "--root", str(root), "--verify"]) == 1
     assert "delete it" in capsys.readouterr().err
 
 
 def test_nothing_is_unpacked_from_a_lying_server(offered, tmp_path, capsys):
     site = offered("aircraft")
     site.faults = [lie] * 9
-    assert main(["data", "aircraft", "--root", str(tmp_path / "here")]) == 2
+    assert main(["data", "aircraft", "--root", str(tmp_path / "here")]) == 1
     assert "has sha256" in capsys.readouterr().err
     assert not [p for p in (tmp_path / "here").iterdir() if p.suffix != ".lock"]
 
@@ -265,7 +265,7 @@ def test_wrong_archive_brought_by_hand(offered, tmp_path, capsys):
     site = offered("nabirds")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "nabirds.tar.gz").write_bytes(site.content["nabirds.tar.gz"][:-1])
-    assert main(["data", "nabirds", "--root", str(tmp_path / "here")]) == 2
+    assert main(["data", "nabirds", "--root", str(tmp_path / "here")]) == 1
     assert "nabirds.tar.gz has sha256" in capsys.readouterr().err
     assert not (tmp_path / "here" / "nabirds").exists()
 
