@@ -51,7 +51,7 @@ help: ## Show this list
 	@echo '  PYTHON (now $(PYTHON)): used, or .venv made from it, where no environment is active.'
 
 reproduce: env ## Run all notebooks headless; results go to results/PROFILE
-	"$(RUN)" -m fdhmfe.lessons.reproduce \
+	"$(RUN)" -m fdhmfe reproduce \
 		$(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATASET),--dataset "$(DATASET)") \
 		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")

@@ -76,8 +76,8 @@ def encode_until(run, images, out, stop_at):
 
     Returns seconds, samples of (shards there, memory in MB), and whether it was killed.
     """
-    command = [sys.executable, "-m", "fdhmfe.encoding", str(run), str(images), str(out)]
-    process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV, cwd=ROOT)
+    command = [sys.executable, "-m", "fdhmfe", "encode", str(run), str(images), str(out)]
+    process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV)
     started, samples = time.perf_counter(), []
     while process.poll() is None:
         done = len(list((out / "shards").glob("*.npz")))

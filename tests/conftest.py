@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from fdhmfe.config.settings import Config, load
-from fdhmfe.features import weights
-from fdhmfe.runs import experiment, inputs
+from fdhmfe.runs import experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -101,8 +100,7 @@ def shared_data() -> Callable[[str], str]:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Feature caches go to a temporary folder instead of data/cache."""
-    for module in (weights, inputs):
-        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("FDHMFE_HOME", str(tmp_path))
     return tmp_path / "data" / "cache"
 
 
@@ -124,6 +122,5 @@ def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (weights, inputs):
-            patch.setattr(module, "REPOSITORY", root)
+        patch.setenv("FDHMFE_HOME", str(root))
         yield experiment.run(small_run(root, bits=20))

@@ -112,13 +112,11 @@ def test_make_help_lists_each_public_goal():
 @needs_make
 def test_make_reproduce_passes_on_what_is_set():
     out = make("-n", "reproduce", "PROFILE=laptop", "DATASET=cub200", "DATA_DIR=my birds")
-    (command,) = re.findall(r"-m fdhmfe\.reproduce((?:.*\\\n)*.*)", out)
+    (command,) = re.findall(r"-m fdhmfe reproduce((?:.*\\\n)*.*)", out)
     words = command.replace("\\\n", " ").split()
     expected = '--profile "laptop" --dataset "cub200" --data-dir "my birds"'
     assert words == expected.split()
-    assert f'"{sys.executable}" -m fdhmfe.lessons.reproduce' in out, (
-        "the complete environment is used"
-    )
+    assert f'"{sys.executable}" -m fdhmfe reproduce' in out, "the complete environment is used"
 
 
 @needs_make

@@ -14,8 +14,9 @@ from pathlib import Path
 import nbformat
 
 from fdhmfe.config.profiles import PROFILES
+from fdhmfe.config.settings import load
 from fdhmfe.lessons.notebooks import ordered_notebooks
-from fdhmfe.support.places import REPOSITORY, resolve
+from fdhmfe.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 
@@ -34,7 +35,7 @@ def executed_notebooks(output_dir: Path, profile: str) -> list[Path]:
             raise SiteError(
                 f"notebooks {', '.join(numbers)} {what} in profile {profile}: run "
                 f"`make reproduce PROFILE={profile}`, or only those with "
-                f"`python -m fdhmfe.lessons.reproduce --profile {profile} "
+                f"`fdhmfe reproduce --profile {profile} "
                 f"--only {' '.join(numbers)}`"
             )
     return paths
@@ -108,10 +109,11 @@ def build(output_dir: Path, profile: str) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python tools/build_site.py", description=__doc__)
     parser.add_argument("--profile", default="quick", choices=tuple(PROFILES))
-    parser.add_argument("--results-dir", default="results", help="where results/<profile> is")
+    parser.add_argument("--results-dir", default="", help="where <profile> is, if not in results")
     options = parser.parse_args(arguments)
     try:
-        first = build(resolve(options.results_dir) / options.profile, options.profile)
+        settings = load(options.profile, results_dir=options.results_dir)
+        first = build(settings.output_dir, options.profile)
     except SiteError as error:
         print(f"site: {error}", file=sys.stderr)
         return 1

@@ -29,10 +29,9 @@ import numpy as np
 import pandas as pd
 
 from fdhmfe import config
-from fdhmfe.data.readers import own
 from fdhmfe.data.toy import species
 from fdhmfe.features import cache, weights
-from fdhmfe.runs import experiment, inputs, results
+from fdhmfe.runs import experiment, results
 from fdhmfe.runs.results import write_csv
 from fdhmfe.training import train
 
@@ -177,8 +176,7 @@ def child(
     os.setsid()  # a process group of its own
     os.environ["LOKY_MAX_CPU_COUNT"] = "2" if kill == "data" else "1"
     folder.mkdir(parents=True, exist_ok=True)
-    for module in (own, weights, inputs):
-        module.REPOSITORY = folder
+    os.environ["FDHMFE_HOME"] = str(folder)
     watch = Watch(events, kill, delay, call)
     for moment, functions in MOMENTS.items():
         for module, name in functions:

@@ -26,6 +26,7 @@ import nbformat
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from fdhmfe.config.settings import load
 from fdhmfe.lessons.notebooks import chosen, ordered_notebooks
 from fdhmfe.support.places import REPOSITORY
 
@@ -183,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("only", nargs="*", metavar="NN", help="numbers, such as 06 11; else all")
     parser.add_argument("--profile", default="smoke")
-    parser.add_argument("--results-dir", default="results", help="where results/<profile> goes")
+    parser.add_argument("--results-dir", default="", help="where <profile> goes, if not to results")
     parser.add_argument("--screenshots", type=Path, help="folder for one picture per notebook")
     options = parser.parse_args(arguments)
     browser = find_browser()
@@ -191,6 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("no Chromium found: install one (Debian: apt install chromium)", file=sys.stderr)
         return 2
     notebooks = chosen(ordered_notebooks(), options.only)
+    results = load(options.profile, results_dir=options.results_dir).output_dir.parent
     failed = []
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "notebooks"
@@ -198,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         with jupyter_lab(root) as address, browser_page(browser) as page:
             for notebook in notebooks:
                 started = time.monotonic()
-                given = {"profile": options.profile, "results_dir": options.results_dir}
+                given = {"profile": options.profile, "results_dir": str(results)}
                 errors = run_all(page, address, copy_with_parameters(notebook, root, **given).name)
                 verdict = "; ".join(errors) or "ran without an error"
                 print(f"{notebook.stem}: {verdict}, {time.monotonic() - started:.0f} s", flush=True)

@@ -16,7 +16,7 @@ from fdhmfe.config.profiles import (
     table_seeds,
     tuning,
 )
-from fdhmfe.config.settings import Config, check_type, load
+from fdhmfe.config.settings import Config, check_type, load, meanings
 
 __all__ = [
     "BITS",
@@ -38,6 +38,7 @@ __all__ = [
     "Config",
     "check_type",
     "load",
+    "meanings",
     "only",
     "table_seeds",
     "tuning",

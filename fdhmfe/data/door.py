@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import COLUMNS, DataError, Dataset, first_ten
+from fdhmfe.data.fetch.obtain import obtain
 from fdhmfe.data.fetch.sources import SOURCES
 from fdhmfe.data.readers.lists import hash_files
 from fdhmfe.data.readers.own import READERS
-from fdhmfe.data.report import check_sizes
+from fdhmfe.data.report import check_sizes, describe
 from fdhmfe.data.splits import carve_validation, hold_out_classes, set_aside_copies, shared_copies
+from fdhmfe.support.places import resolve
 
 
 def open_dataset(config: Config) -> Dataset:
@@ -47,3 +49,14 @@ def check(dataset: Dataset) -> None:
     shared = table.path[shared_copies(table)].tolist()
     if shared:
         raise DataError(f"{len(shared)} files are in both splits by content: {first_ten(shared)}")
+
+
+def report(name: str, folder: str, *, download: bool = True, decode: bool = False) -> str:
+    """Bring an official data set into `folder`, unless it is there, check it, and describe it.
+
+    `decode` also reads every image and the archives. Raises DataError, or OSError from a transfer.
+    """
+    config = load(dataset=name, data_dir=folder)
+    if folder:  # without one, open_dataset says how to give it
+        obtain(name, resolve(folder), download=download)
+    return describe(open_dataset(config), resolve(folder), decode=decode)

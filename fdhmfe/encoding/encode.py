@@ -1,4 +1,4 @@
-"""Images to hash codes, as many as there are: python -m fdhmfe.encoding --help
+"""Images to hash codes, as many as there are.
 
 The list of images is cut into shards; each is encoded and written whole, or not at all. A killed
 command goes on with the first shard that is missing. Several processes, on one machine or on many
@@ -6,9 +6,7 @@ that share the folder, take shards in turn. Files that cannot be read are listed
 What OUT holds is described in fdhmfe/encoding/job.py.
 """
 
-import argparse
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -44,47 +42,33 @@ class Loaded(NamedTuple):
     failures: dict[int, str]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    options = parse(arguments)
-    places = {k: v for k in ("data_dir", "weights") if (v := getattr(options, k))}
-    try:
-        run = open_run(options.run, **places)
-        job = plan(options.images, options.out, run, options.shard_size)
-    except (ValueError, OSError) as error:
-        print(f"encode: {error}", file=sys.stderr)
-        return 2
-    others = options.processes - 1
-    torch.set_num_threads(max(1, torch.get_num_threads() // options.processes))
+def encode(
+    folder: Path,
+    images: Path,
+    out: Path,
+    *,
+    processes: int,
+    shard_size: int,
+    places: dict[str, str],
+) -> None:
+    """Encode `images`, a folder or a list of files, into `out` by the network of a finished run.
+
+    `places` (data_dir, weights) say where the run's data and weights are, if they have moved.
+    Raises ValueError or OSError where run, images or `out` are not what they should be.
+    """
+    for name, count in (("processes", processes), ("shard_size", shard_size)):
+        if count < 1:
+            raise ValueError(f"{name}={count} must be 1 or more")
+    run = open_run(folder, **places)
+    job = plan(images, out, run, shard_size)
+    others = processes - 1
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     with ProcessPoolExecutor(max(1, others), mp_context=get_context("spawn")) as pool:
-        helpers = [pool.submit(help_out, options.run, places, job, others) for _ in range(others)]
+        helpers = [pool.submit(help_out, folder, places, job, others) for _ in range(others)]
         work(run, job, partial(next, gauge(job)))
         for helper in helpers:
             helper.result()
-    return finish(job, run)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's options; exits with a message where they are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fdhmfe.encoding",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", type=Path, help="folder of a finished run, results/.../runs/<run_id>"
-    )
-    parser.add_argument("images", type=Path, help="a folder, searched through, or a file of paths")
-    parser.add_argument("out", type=Path, help="folder for the codes; name it again to go on")
-    parser.add_argument("--processes", type=int, default=1, help="that share the work here")
-    parser.add_argument("--shard-size", type=int, default=2048, help="images per shard")
-    parser.add_argument("--data-dir", help="of the run's data set, if it has moved")
-    parser.add_argument("--weights", help="of the run's backbone, if they have moved")
-    options = parser.parse_args(arguments)
-    for name in ("processes", "shard_size"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be 1 or more")
-    return options
+    finish(job, run)
 
 
 def help_out(folder: Path, places: dict[str, str], job: Job, others: int) -> None:
@@ -169,12 +153,12 @@ def load(run: TrainedRun, job: Job, batch: np.ndarray) -> Loaded:
     return Loaded(images, list(good), [digest for _, digest in good.values()], failures)
 
 
-def finish(job: Job, run: TrainedRun) -> int:
+def finish(job: Job, run: TrainedRun) -> None:
     """Once all shards are there: list what failed, and name the codes by what they are of."""
     missing = [shard for shard in job.shards if not job.file(shard).exists()]
     if missing:
         print(f"{len(missing)} shards are in the hands of other processes; the last one finishes")
-        return 0
+        return
     digest, failed, encoded = hashlib.sha256(), [], 0
     for arrays in read_shards(job.out):
         digest.update(arrays["sha256"].tobytes())
@@ -188,8 +172,3 @@ def finish(job: Job, run: TrainedRun) -> int:
     facts = {"encoded": encoded, "unreadable": len(failed)}
     write_json(job.out / "encoded.json", {"identity": identity._asdict(), **facts})
     print(f"{encoded} images encoded, {len(failed)} unreadable (unreadable.csv): {job.out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

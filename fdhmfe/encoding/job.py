@@ -1,6 +1,6 @@
 """A list of images on its way to hash codes: what is to be done, and what is there already.
 
-A folder OUT holds one job, in shards that are whole or absent (fdhmfe.encoding makes them):
+A folder OUT holds one job, in shards that are whole or absent (fdhmfe encode makes them):
 
     OUT/job.json, images.txt   what is encoded; a position in images.txt is an image's id
     OUT/shards/00000.npz ...   codes packed to 64-bit words, ids, SHA-256 of each image
@@ -106,7 +106,7 @@ def read_identity(out: Path) -> Identity:
     """What the codes in a folder are of; FileNotFoundError while the job is not finished."""
     path = out / "encoded.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{out} is not finished: run python -m fdhmfe.encoding again")
+        raise FileNotFoundError(f"{out} is not finished: run fdhmfe encode again")
     return Identity(**read_json(path)["identity"])
 
 

@@ -1,14 +1,11 @@
 """A retrieval explorer for any finished run: a widget for Jupyter, and one page for everyone else.
 
-python -m fdhmfe.explorer.page RUN_FOLDER --out page.html writes the page. It holds thumbnails of
-the run's images: mind their licence before you pass it on.
+The page holds thumbnails of the run's images: mind their licence before you pass it on.
 """
 
-import argparse
 import html
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,9 @@ import traitlets
 from PIL import Image, UnidentifiedImageError
 
 from fdhmfe.codes import code_bytes
-from fdhmfe.data.dataset import DataError, decode
-from fdhmfe.encoding.trained import TrainedRun, open_run
-from fdhmfe.explorer.gallery import Gallery, build_gallery, text, thumbnail
+from fdhmfe.data.dataset import decode
+from fdhmfe.encoding.trained import TrainedRun
+from fdhmfe.explorer.gallery import Gallery, text, thumbnail
 from fdhmfe.support.files import atomic
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css"))
@@ -92,25 +89,3 @@ def write_page(gallery: Gallery, path: Path) -> None:
     )
     with atomic(path) as partial:
         partial.write_text(page, encoding="utf-8")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page the command line asks for; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m fdhmfe.explorer.page", description=__doc__)
-    parser.add_argument("run", metavar="RUN_FOLDER", help="a folder of results/<profile>/runs")
-    parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
-    parser.add_argument("--data-dir", default="", help="the run's images, if they have moved")
-    parser.add_argument("--weights", default="", help="its backbone's weights, if they have moved")
-    options = parser.parse_args(arguments)
-    try:
-        run = open_run(options.run, data_dir=options.data_dir, weights=options.weights)
-        write_page(build_gallery(run), options.out)
-    except (DataError, ValueError, OSError) as error:
-        print(f"explorer: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MB, opens in any browser")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

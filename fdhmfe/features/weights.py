@@ -22,7 +22,7 @@ from fdhmfe.features.backbone import StageBackbone, stage_extractor
 from fdhmfe.features.embedded import EmbeddedNet, train_embedded
 from fdhmfe.support.files import atomic, build_once, content_hash, file_hash
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import home
 
 NAME = "model.safetensors"  # of weights trained on first use
 SHIPPED = Path(__file__).with_name("embedded.safetensors")
@@ -36,7 +36,7 @@ def embedded_weights(dataset: Dataset, config: Config) -> Path:
     if shipped_recipe() == recipe(config):
         return SHIPPED
     key = content_hash(dataset.hash, config.image_size, config.embedded_epochs, source())
-    folder = REPOSITORY / "data" / "cache" / f"embedded-{key}"
+    folder = home() / "data" / "cache" / f"embedded-{key}"
     return build_once(folder, lambda part: train(part / NAME, dataset, config)) / NAME
 
 

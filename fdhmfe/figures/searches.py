@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from fdhmfe.figures.curves import WIDTH, legend, wrapped
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import shipped
 
-BENCHMARK = REPOSITORY / "results" / "benchmarks" / "search.csv"  # by benchmarks/search.py
+BENCHMARK = shipped("results/benchmarks/search.csv")  # by benchmarks/search.py
 
 # Okabe and Ito's colours; markers tell the kinds apart without them
 KINDS = {

@@ -1,5 +1,6 @@
 """Executed copies of the notebooks: where they lie, what they were made from, which are done."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,6 @@ import nbformat
 
 from fdhmfe.lessons.notebooks import declared_parameters
 from fdhmfe.support.files import atomic, content_hash, file_hash
-from fdhmfe.support.places import resolve
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -21,11 +21,11 @@ class Job(NamedTuple):
     state: str  # of the package, the data and the weights when the command started: `state_of`
 
 
-def state_of(given: dict[str, Any]) -> str:
+def state_of(places: Mapping[str, str]) -> str:
     """Changes with the package, and with the data and weights given."""
     package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".csv", ".js"))
-    places = [resolve(given[name]) for name in ("data_dir", "weights") if name in given]
-    files = [f for place in places if place.exists() for f in sorted([place, *place.rglob("*")])]
+    read = [Path(places[name]) for name in ("data_dir", "weights") if name in places]
+    files = [f for place in read if place.exists() for f in sorted([place, *place.rglob("*")])]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return content_hash([file_hash(path) for path in package], stats)
 

@@ -18,7 +18,7 @@ from fdhmfe import config
 from fdhmfe.config.settings import Config
 from fdhmfe.figures import frames
 from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters
-from fdhmfe.support.places import REPOSITORY, suggest
+from fdhmfe.support.places import home, suggest
 
 FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a setting of a run
 
@@ -77,6 +77,8 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
     for key, value in folders.items():
         config.check_type(key, value, str)
+    if "run_dir" in folders:  # these two say where that run's files are now
+        chosen = {k: v for k, v in chosen.items() if k not in ("data_dir", "weights")}
     lesson = Lesson(name, config.load(**chosen), chosen)
     gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
     if get_ipython():  # figures in the notebook as sharp as those saved
@@ -96,5 +98,5 @@ def injected_names(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def relative(path: Path) -> Path:
-    """A path as a reader would type it from the repository root."""
-    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+    """A path as a reader would type it from the folder that holds results."""
+    return path.relative_to(home()) if path.is_relative_to(home()) else path

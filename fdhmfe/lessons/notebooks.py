@@ -2,12 +2,15 @@
 
 import ast
 import json
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.config.settings import Config
+from fdhmfe.support.places import shipped
 
-NOTEBOOKS = REPOSITORY / "notebooks"
+NOTEBOOKS = shipped("notebooks")
 
 
 def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -15,17 +18,32 @@ def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def chosen(notebooks: list[Path], only: list[str] | None) -> list[Path]:
-    """Those of the given numbers (06; None: all); ValueError for a number there is none of."""
+def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
+    """Those of the given numbers (06; none: all); ValueError for a number there is none of."""
     numbers = [path.name[:2] for path in notebooks]
-    unknown = sorted(set(only or []) - set(numbers))
+    if not numbers:
+        raise ValueError(f"there are no notebooks in {NOTEBOOKS}: install the kit anew")
+    unknown = sorted(set(only) - set(numbers))
     if unknown:
         raise ValueError(f"there is no notebook {unknown[0]}; there are {', '.join(numbers)}")
     return [path for path in notebooks if not only or path.name[:2] in only]
 
 
+def settings_taken() -> list[str]:
+    """Settings of a run that notebooks have parameters for; ValueError where no notebooks are."""
+    taken = {
+        name
+        for path in chosen(ordered_notebooks(NOTEBOOKS), ())
+        for name in declared_parameters(path)
+    }
+    return [field.name for field in fields(Config) if field.name in taken]
+
+
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults in the cell tagged `parameters`, without running it."""
+    """Names and defaults in the cell tagged `parameters`, without running it.
+
+    papermill.inspect_notebook gives the defaults as text, and importing it costs each kernel 1.7 s.
+    """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [
         "".join(cell["source"])

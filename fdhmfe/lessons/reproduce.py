@@ -1,4 +1,4 @@
-"""Run the ordered notebooks headless: python -m fdhmfe.lessons.reproduce --help.
+"""Run the ordered notebooks headless.
 
 Two run at a time, one where backbones are fine-tuned; what both need, the first makes and the other
 waits for. Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with
@@ -6,17 +6,16 @@ its traceback, and the notebooks after it still run. Started again, the command 
 before the first that is missing, failed or out of date.
 """
 
-import argparse
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import chdir, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TextIO
+from typing import Any, TextIO
 
 import papermill
 import psutil
@@ -24,6 +23,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
 from fdhmfe import config
+from fdhmfe.config.settings import PLACES
 from fdhmfe.lessons.copies import (
     Job,
     executed_copy,
@@ -35,42 +35,48 @@ from fdhmfe.lessons.copies import (
     state_of,
     written_since,
 )
-from fdhmfe.lessons.notebooks import NOTEBOOKS, chosen, ordered_notebooks
+from fdhmfe.lessons.notebooks import NOTEBOOKS, chosen, declared_parameters, ordered_notebooks
 from fdhmfe.support.files import writing
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import REPOSITORY, home, suggest
 from fdhmfe.support.progress import left
 
-CHOICES = ("profile", "dataset", "data_dir", "weights", "backbone", "results_dir")
 GATHERS = "09"  # the number of the notebook that reads all runs of those before it
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the notebooks the command line asks for; returns the exit code."""
-    options = parse(arguments)
-    given = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
-    try:
-        settings = config.load(**given)
-        notebooks = chosen(ordered_notebooks(NOTEBOOKS), options.only)
-        if options.solutions:
-            notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), options.only)
-    except ValueError as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        return 2
+def reproduce(
+    given: Mapping[str, Any], only: Collection[str], *, solutions: bool, again: bool
+) -> int:
+    """Run the notebooks with the settings `given`; returns the exit code.
+
+    only: their numbers; empty: all. Solutions run after them. Notebooks that are done run `again`
+    only if asked, or named. Raises ValueError for a setting or a number that is not known.
+    """
+    settings = config.load(**given)
+    notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
+    if solutions:
+        notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), only)
+    check_taken(given, notebooks)
+    places = {name: getattr(settings, name) for name in PLACES if given.get(name)}
+    job = Job({**given, **places}, NOTEBOOKS, settings.output_dir, state_of(places))
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    job = Job(given, NOTEBOOKS, settings.output_dir, state_of(given))
+    os.environ["FDHMFE_HOME"] = str(home())
     todo = notebooks
-    if not (options.only or options.again):
+    if not (only or again):
         todo = out_of_date(notebooks, job)
         if len(todo) < len(notebooks):
             print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
-    try:
-        with chdir(REPOSITORY):  # where kernels start
-            return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
-    except KeyboardInterrupt:
-        print("interrupted; finished notebooks and runs are kept", file=sys.stderr)
-        return 130
+    with chdir(home()):  # where kernels start
+        return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
+
+
+def check_taken(given: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
+    """ValueError for a setting that none of the notebooks has a parameter for."""
+    taken = {name for path in notebooks for name in declared_parameters(path)}
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
 
 
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
@@ -124,25 +130,6 @@ def say(text: str) -> None:
     print(f"{text}\n", end="", flush=True)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line as options; unset ones are None."""
-    parser = argparse.ArgumentParser(prog="python -m fdhmfe.lessons.reproduce", description=__doc__)
-    parser.add_argument("--profile", default="quick", help="smoke, quick, laptop or paper")
-    parser.add_argument("--dataset", help=", ".join(config.DATASETS))
-    parser.add_argument("--data-dir", help="folder that holds the data set")
-    parser.add_argument("--weights", help="backbone weights, .safetensors or .pth")
-    parser.add_argument("--backbone", help="embedded, a torchvision name, or timm/NAME")
-    parser.add_argument("--results-dir", help="where results/<profile> goes")
-    parser.add_argument("--only", nargs="+", metavar="NN", help="numbers, such as 06 09")
-    parser.add_argument(
-        "--solutions", action="store_true", help="also the solutions of their exercises, afterwards"
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="run notebooks that are done, too (as --only does)"
-    )
-    return parser.parse_args(arguments)
-
-
 def execute(notebook: Path, job: Job) -> str:
     """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
 
@@ -186,7 +173,3 @@ class Labelled:
 
     def flush(self) -> None:
         self.stream.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,7 +23,7 @@ from fdhmfe.features.weights import embedded_backbone, embedded_weights
 from fdhmfe.support import distributed
 from fdhmfe.support.files import content_hash, file_hash
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import REPOSITORY, resolve
+from fdhmfe.support.places import home, resolve
 
 Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # each batch: rows (B,), random generator
 # The settings that `prepare` reads: runs that agree in these share data, weights and features
@@ -180,7 +180,7 @@ def open_views(
         *(dataset.images_hash, backbone_id, source),
         *(config.image_size, config.grid, config.cached_stages),
     )
-    folder = REPOSITORY / "data" / "cache" / f"{config.dataset}-{key}"
+    folder = home() / "data" / "cache" / f"{config.dataset}-{key}"
     return [
         cached_view(
             folder / f"view-{view}",

@@ -19,7 +19,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.runs.scoring import CODE_ARRAYS
 from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import REPOSITORY, in_checkout
 
 COLUMNS = (
     "run_id",
@@ -94,7 +94,9 @@ def environment() -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str:
-    """Output of a git command in the repository; empty outside of one."""
+    """Output of a git command in the checkout; empty without one."""
+    if not in_checkout():
+        return ""
     command = ["git", "-C", str(REPOSITORY), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

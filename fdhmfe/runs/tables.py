@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fdhmfe.runs.results import PLACES, REFERENCES, headline
+from fdhmfe.runs.results import PLACES, REFERENCES, headline, read_metrics
 from fdhmfe.support.files import atomic, read_json
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import shipped
 
 METHOD = "fdh-mfe"
 
@@ -28,6 +28,11 @@ def map_cells(table: pd.DataFrame) -> pd.DataFrame:
     return (
         cells.agg(["mean", "min", "max", "count"]).rename(columns={"count": "seeds"}).reset_index()
     )
+
+
+def map_table(folders: Sequence[Path]) -> pd.DataFrame:
+    """mAP@all of these runs, of one data set: methods by code length, in percent."""
+    return pivot_cells(map_cells(pd.concat(map(read_metrics, folders))))
 
 
 def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
@@ -123,4 +128,4 @@ def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
 
 def read_published() -> pd.DataFrame:
     """Numbers that others published or logged, with protocol, database-code rule and source."""
-    return pd.read_csv(REPOSITORY / "results" / "paper" / "published_map.csv")
+    return pd.read_csv(shipped("results/paper/published_map.csv"))

@@ -1,4 +1,4 @@
-"""One small search for every method, on a validation split: python -m fdhmfe.runs.tune --help.
+"""One small search for every method, on a validation split.
 
 Two settings per method, the same trials for all: the learning rate (a third of the profile's, the
 profile's, three times it), then the weight of the method's secondary loss (0.3 and 3 times its
@@ -7,9 +7,7 @@ trials go to results/<profile>/tables/tuning.csv, the chosen settings to fdhmfe/
 from where config.load takes them.
 """
 
-import argparse
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +23,28 @@ from fdhmfe.runs.sweep import sweep
 LEARNING_RATES = (1 / 3, 1.0, 3.0)  # times the profile's
 LOSS_WEIGHTS = (0.3, 3.0)  # times the method's own
 BITS = 24
+LEARNING = tuple(method for method in METHODS if method not in CLOSED_FORM)
 SETTINGS = ["learning_rate", "loss_weight"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Tune the methods the command line asks for; returns the exit code."""
-    options = vars(parse(arguments))
-    jobs, methods = options.pop("jobs"), options.pop("methods")
-    given = {name: value for name, value in options.items() if value}
-    try:
-        path = config.load(**given).output_dir / "tables" / "tuning.csv"
-        given |= dict(bits=BITS, protocol="validation", results_dir="results/tuning")
-        trials = search(given, methods, jobs)
-    except ValueError as error:
-        print(f"tune: {error}", file=sys.stderr)
-        return 2
+def tune(given: Mapping[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
+    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each.
+
+    Raises ValueError for a setting that is not known.
+    """
+    output_dir = config.load(**given).output_dir
+    apart = dict(bits=BITS, protocol="validation", results_dir=str(output_dir.parent / "tuning"))
+    trials = search({**given, **apart}, methods or LEARNING, jobs)
+    path = output_dir / "tables" / "tuning.csv"
     results.write_csv(path, merged(path, trials, ["dataset", "method"]))
     keep_best(trials)
-    print(best(trials).to_string(index=False))
-    return 0
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    learning = [method for method in METHODS if method not in CLOSED_FORM]
-    parser = argparse.ArgumentParser(prog="python -m fdhmfe.runs.tune", description=__doc__)
-    parser.add_argument("--profile", default="laptop", help="smoke, quick, laptop or paper")
-    parser.add_argument("--dataset", help="toy, cub200, leeds_butterfly or folder")
-    parser.add_argument("--data-dir", help="folder that holds the data set")
-    parser.add_argument("--weights", help="backbone weights, .safetensors or .pth")
-    parser.add_argument("--methods", nargs="+", default=learning, metavar="NAME")
-    parser.add_argument("--jobs", type=int, help="processes; without it, one per core")
-    return parser.parse_args(arguments)
+    return best(trials)
 
 
 def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
     """All trials, a row each: profile, dataset, method, the two settings, protocol, bits, mAP."""
-    default = PROFILES[given["profile"]].get("learning_rate", Config.learning_rate)
+    profile = PROFILES[given.get("profile", Config.profile)]
+    default = profile.get("learning_rate", Config.learning_rate)
     rates = [(m, default * factor, 1.0) for m in methods for factor in LEARNING_RATES]
     first = score(given, rates, jobs)
     weights = [
@@ -106,7 +90,3 @@ def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     known = pd.read_csv(path)
     replaced = known.set_index(names).index.isin(fresh.set_index(names).index)
     return pd.concat([known[~replaced], fresh])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

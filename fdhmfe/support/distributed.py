@@ -8,8 +8,9 @@ With one process, every function here returns its argument as it is.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TypeVar
 
 import numpy as np
@@ -26,6 +27,13 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
+
+
+@contextmanager
+def only_the_first_prints() -> Iterator[None]:
+    """The other processes would say the same."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if rank() else sys.stdout):
+        yield
 
 
 def device_of(network: nn.Module) -> torch.device:

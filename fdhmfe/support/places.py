@@ -1,11 +1,33 @@
 """Where the kit's files are, and the nearest valid name for one that is not known."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+REPOSITORY = PACKAGE.parent  # where the package lies in a checkout of it
+
+
+def in_checkout() -> bool:
+    """Whether the package lies in a checkout of the repository, not installed from a wheel."""
+    return (REPOSITORY / "pyproject.toml").is_file() and (REPOSITORY / "notebooks").is_dir()
+
+
+def home() -> Path:
+    """The folder that holds data/cache, data/toy and results.
+
+    What the variable FDHMFE_HOME names; else the checkout; without one, the working folder.
+    """
+    if named := os.environ.get("FDHMFE_HOME"):
+        return resolve(named)
+    return REPOSITORY if in_checkout() else Path.cwd()
+
+
+def shipped(name: str) -> Path:
+    """A file or folder of the repository: the checkout's own, else the wheel's copy."""
+    return (REPOSITORY if in_checkout() else PACKAGE / "shipped") / name
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
@@ -17,5 +39,5 @@ def suggest(name: Any, known: Iterable[str]) -> str:
 
 
 def resolve(path: str) -> Path:
-    """An absolute path; a relative one starts at the repository root, not the working folder."""
-    return REPOSITORY / Path(path).expanduser()
+    """An absolute path; a relative one starts at the working folder."""
+    return Path(path).expanduser().absolute()

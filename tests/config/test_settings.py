@@ -154,9 +154,36 @@ def test_every_setting_has_a_default_of_a_plain_type():
     assert {type(field.default) for field in fields(Config)} <= {str, int, float, bool}
 
 
-def test_relative_paths_start_at_the_repository(tmp_path, monkeypatch):
+def test_relative_paths_start_where_one_stands_and_mean_the_same_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    made = load("smoke", dataset="cub200", data_dir="~/birds", results_dir="out")
+    monkeypatch.chdir("/")
+    assert made.data_dir == str(tmp_path / "me" / "birds")
+    assert made.output_dir == tmp_path / "out" / "smoke"
+
+
+def test_results_go_below_the_checkout_or_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("FDHMFE_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     assert load("quick").output_dir == REPOSITORY / "results" / "quick"
-    assert load("smoke", results_dir=str(tmp_path)).output_dir == tmp_path / "smoke"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert config.resolve("~/birds") == tmp_path / "birds"
+    monkeypatch.setenv("FDHMFE_HOME", "here")
+    assert load("quick").output_dir == tmp_path / "here" / "results" / "quick"
+    assert load("quick", results_dir=str(tmp_path)).output_dir == tmp_path / "quick"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data_dir": "birds"}, "data_dir=.*birds' has no effect: .* name the dataset"),
+        ({"weights": "w.pth"}, "weights=.*w.pth' has no effect: .* name the backbone"),
+    ],
+)
+def test_a_path_that_nothing_reads_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        load("quick", **given)
+    assert load("laptop", dataset="cub200", **given).bits == 48
+
+
+def test_every_setting_says_what_it_means():
+    assert [name for name in BASE if len(config.meanings().get(name, "")) < 10] == []

@@ -20,8 +20,8 @@ from loopback import Site, lie, served, truncate
 from official import WRITERS
 from tenacity import wait_none
 
+from fdhmfe.__main__ import main
 from fdhmfe.config.settings import load
-from fdhmfe.data import __main__ as fetching
 from fdhmfe.data import door, report
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.fetch import download, extract, obtain
@@ -214,7 +214,7 @@ def test_command_fetches_unpacks_and_reports(name, offered, tmp_path, capsys):
     site = offered(name)
     site.faults = [truncate]
     root = tmp_path / "here"
-    assert fetching.main([name, "--root", str(root)]) == 0
+    assert main(["data", name, "--root", str(root)]) == 0
     out = capsys.readouterr().out
     for archive in site.content:
         assert f"{archive}: " in out
@@ -222,7 +222,7 @@ def test_command_fetches_unpacks_and_reports(name, offered, tmp_path, capsys):
     assert (root / "beside.txt").exists() == (name in ("cub200", "aircraft", "food101"))
     assert not list(root.glob("*.partial*")) and not list(root.glob(".*.partial"))
     asked = len(site.asked)
-    assert fetching.main([name, "--root", str(root), "--verify"]) == 0
+    assert main(["data", name, "--root", str(root), "--verify"]) == 0
     assert len(site.asked) == asked, "what is there is only checked"
     assert "as published" in capsys.readouterr().out or name == "leeds_butterfly"
 
@@ -230,18 +230,18 @@ def test_command_fetches_unpacks_and_reports(name, offered, tmp_path, capsys):
 def test_unpublished_checksum_is_recorded_and_said(offered, tmp_path, capsys):
     offered("leeds_butterfly")
     root = tmp_path / "here"
-    assert fetching.main(["leeds_butterfly", "--root", str(root)]) == 0
+    assert main(["data", "leeds_butterfly", "--root", str(root)]) == 0
     assert "no checksum is published; sha256" in capsys.readouterr().out
     archive = root / "leedsbutterfly_dataset_v1.1.zip"
     archive.write_bytes(archive.read_bytes() + b"x")
-    assert fetching.main(["leeds_butterfly", "--root", str(root), "--verify"]) == 1
+    assert main(["data", "leeds_butterfly", "--root", str(root), "--verify"]) == 1
     assert "delete it" in capsys.readouterr().err
 
 
 def test_nothing_is_unpacked_from_a_lying_server(offered, tmp_path, capsys):
     site = offered("aircraft")
     site.faults = [lie] * 9
-    assert fetching.main(["aircraft", "--root", str(tmp_path / "here")]) == 1
+    assert main(["data", "aircraft", "--root", str(tmp_path / "here")]) == 1
     assert "has sha256" in capsys.readouterr().err
     assert not [p for p in (tmp_path / "here").iterdir() if p.suffix != ".lock"]
 
@@ -250,14 +250,14 @@ def test_nothing_is_unpacked_from_a_lying_server(offered, tmp_path, capsys):
 def test_archives_brought_by_hand(name, offered, tmp_path, capsys):
     site = offered(name)
     root = tmp_path / "here"
-    assert fetching.main([name, "--root", str(root)]) == 1
+    assert main(["data", name, "--root", str(root)]) == 2
     said = capsys.readouterr().err
     assert SOURCES[name].home in said
     for archive, content in site.content.items():
         assert f"put   {root / archive}" in said
         (root / archive).write_bytes(content)
     assert site.asked == []
-    assert fetching.main([name, "--root", str(root)]) == 0
+    assert main(["data", name, "--root", str(root)]) == 0
     assert "as published" in capsys.readouterr().out
 
 
@@ -265,13 +265,13 @@ def test_wrong_archive_brought_by_hand(offered, tmp_path, capsys):
     site = offered("nabirds")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "nabirds.tar.gz").write_bytes(site.content["nabirds.tar.gz"][:-1])
-    assert fetching.main(["nabirds", "--root", str(tmp_path / "here")]) == 1
+    assert main(["data", "nabirds", "--root", str(tmp_path / "here")]) == 1
     assert "nabirds.tar.gz has sha256" in capsys.readouterr().err
     assert not (tmp_path / "here" / "nabirds").exists()
 
 
 def test_vegfru_is_brought_by_hand_as_a_folder(tmp_path, capsys):
-    assert fetching.main(["vegfru", "--root", str(tmp_path)]) == 1
+    assert main(["data", "vegfru", "--root", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "Baidu" in said and f"{tmp_path}/vegfru/vegfru_list/vegfru_train.txt" in said
 
@@ -281,17 +281,17 @@ def test_no_download_uses_archives_in_the_folder(offered, tmp_path, capsys):
     root = tmp_path / "here"
     root.mkdir()
     (root / "images.tar").write_bytes(site.content["images.tar"])
-    assert fetching.main(["dogs", "--root", str(root), "--no-download"]) == 1
+    assert main(["data", "dogs", "--root", str(root), "--no-download"]) == 2
     assert f"put   {root / 'lists.tar'}" in capsys.readouterr().err
     (root / "lists.tar").write_bytes(site.content["lists.tar"])
-    assert fetching.main(["dogs", "--root", str(root), "--no-download"]) == 0
+    assert main(["data", "dogs", "--root", str(root), "--no-download"]) == 0
     assert site.asked == []
 
 
 def test_half_a_folder_is_not_overwritten(offered, tmp_path, capsys):
     offered("aircraft")
     (tmp_path / "here" / "fgvc-aircraft-2013b").mkdir(parents=True)
-    assert fetching.main(["aircraft", "--root", str(tmp_path / "here")]) == 1
+    assert main(["data", "aircraft", "--root", str(tmp_path / "here")]) == 2
     assert "lacks data/variants.txt: it is not whole" in capsys.readouterr().err
 
 
@@ -320,7 +320,7 @@ obtain.unpack(source, list(source.archives), root, root / ".dogs.partial")
     left = root / ".dogs.partial" / "stanford_dogs"
     assert (left / "Images").is_dir() and not (root / "stanford_dogs").exists()
     (left / "Images" / "half.jpg").touch()
-    assert fetching.main(["dogs", "--root", str(root), "--no-download"]) == 0
+    assert main(["data", "dogs", "--root", str(root), "--no-download"]) == 0
     assert not left.exists()
     assert not (root / "stanford_dogs" / "Images" / "half.jpg").exists()
 
@@ -341,9 +341,7 @@ def test_two_commands_at_once_do_the_work_once(offered, tmp_path):
     site = offered("cub200")
     root, codes = tmp_path / "here", []
     threads = [
-        threading.Thread(
-            target=lambda: codes.append(fetching.main(["cub200", "--root", str(root)]))
-        )
+        threading.Thread(target=lambda: codes.append(main(["data", "cub200", "--root", str(root)])))
         for _ in range(2)
     ]
     for thread in threads:
@@ -356,15 +354,14 @@ def test_two_commands_at_once_do_the_work_once(offered, tmp_path):
 
 def test_report_without_a_folder_fetches_nothing():
     with pytest.raises(DataError, match="'dogs' needs data_dir"):
-        fetching.report("dogs", "")
+        door.report("dogs", "")
 
 
 def test_unknown_data_set_lists_the_known(capsys):
-    with pytest.raises(SystemExit):
-        fetching.main(["imagenet", "--root", "x"])
+    assert main(["data", "imagenet", "--root", "x"]) == 2
     assert "aircraft" in capsys.readouterr().err
 
 
 def test_data_dir_that_is_not_there_names_the_command(tmp_path):
-    with pytest.raises(DataError, match=r"python -m fdhmfe\.data dogs --root"):
+    with pytest.raises(DataError, match=r"fdhmfe data dogs --root"):
         door.open_dataset(load(dataset="dogs", data_dir=str(tmp_path / "nothing")))

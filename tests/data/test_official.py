@@ -24,9 +24,9 @@ from official import (
 from scipy.io import savemat
 from torchvision import datasets as torchvision_datasets
 
+from fdhmfe.__main__ import main
 from fdhmfe.config.profiles import DATASETS
 from fdhmfe.config.settings import load
-from fdhmfe.data import __main__ as fetching
 from fdhmfe.data import report
 from fdhmfe.data.dataset import DataError, Dataset
 from fdhmfe.data.door import open_dataset
@@ -281,7 +281,7 @@ def test_own_images_are_no_official_data_set():
 def test_report_of_a_subset(tmp_path, capsys):
     write_cub200(tmp_path)
     save_image(tmp_path / "CUB_200_2011/images/001.Species_1/new.jpg", seed=77)
-    assert fetching.main(["cub200", "--root", str(tmp_path), "--no-download", "--verify"]) == 0
+    assert main(["data", "cub200", "--root", str(tmp_path), "--no-download", "--verify"]) == 0
     out = capsys.readouterr().out
     assert "train           4 of 5,994 published" in out
     assert "classes         2 of 200 published" in out
@@ -297,7 +297,7 @@ def test_report_names_unreadable_files_first_ten_and_count(tmp_path, capsys):
     broken = sorted((root / "images").iterdir())[:12]
     for number, path in enumerate(broken):
         path.write_bytes(path.read_bytes()[: 200 + number])
-    assert fetching.main(["leeds_butterfly", "--root", str(tmp_path), "--verify"]) == 1
+    assert main(["data", "leeds_butterfly", "--root", str(tmp_path), "--verify"]) == 2
     error = capsys.readouterr().err
     assert "12 files below" in error and "are unreadable: images/0010001.png" in error
     assert error.count(".png") == 10
@@ -306,7 +306,7 @@ def test_report_names_unreadable_files_first_ten_and_count(tmp_path, capsys):
 @pytest.mark.parametrize("name", WRITERS)
 def test_command_reports_on_every_data_set(name, tmp_path, capsys):
     WRITERS[name](tmp_path)
-    assert fetching.main([name, "--root", str(tmp_path), "--no-download"]) == 0
+    assert main(["data", name, "--root", str(tmp_path), "--no-download"]) == 0
     assert f"({name}) in {tmp_path / SOURCES[name].folder}" in capsys.readouterr().out
 
 
@@ -314,7 +314,7 @@ def test_set_aside_copies_are_counted(tmp_path, capsys):
     root = write_aircraft(tmp_path)
     shutil.copy(root / "data/images/1025794.jpg", root / "data/images/1025797.jpg")
     with pytest.warns(UserWarning, match="1 train images are"):
-        assert fetching.main(["aircraft", "--root", str(tmp_path), "--no-download"]) == 0
+        assert main(["data", "aircraft", "--root", str(tmp_path), "--no-download"]) == 0
     out = capsys.readouterr().out
     assert "train           4 of 6,667 published" in out
     assert "copies          1 train images set aside" in out
@@ -332,7 +332,7 @@ def test_sources_are_whole():
 
 def test_cub100_in_full(shared_data, capsys):
     root = shared_data("cub100")
-    assert fetching.main(["cub200", "--root", root, "--no-download", "--verify"]) == 0
+    assert main(["data", "cub200", "--root", root, "--no-download", "--verify"]) == 0
     out = capsys.readouterr().out
     assert "classes       100 of 200 published" in out
     assert "train       2,999 of 5,994 published" in out
@@ -342,7 +342,7 @@ def test_cub100_in_full(shared_data, capsys):
 
 def test_leeds_butterfly_in_full(shared_data, capsys):
     root = shared_data("leeds_butterfly")
-    assert fetching.main(["leeds_butterfly", "--root", root, "--no-download", "--verify"]) == 0
+    assert main(["data", "leeds_butterfly", "--root", root, "--no-download", "--verify"]) == 0
     out = capsys.readouterr().out
     assert "all           832 of 832 published" in out
     assert "decoded     1,664 images and masks" in out

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from fdhmfe import config, search
-from fdhmfe.encoding import encode, job
+from fdhmfe.__main__ import main
+from fdhmfe.encoding import job
 from fdhmfe.runs import experiment
 from fdhmfe.support.places import REPOSITORY
 
@@ -51,13 +52,13 @@ def run(tmp_path_factory) -> Path:
         **{"image_size": 64, "bits": 12, "epochs": 1, "results_dir": str(folder / "results")},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fdhmfe.runs.inputs.REPOSITORY", folder)
+        patch.setenv("FDHMFE_HOME", str(folder))
         return experiment.run(settings)
 
 
 def command(run: Path, images: Path, out: Path, *more: str) -> list[str]:
     sized = ["--shard-size", "4", *more]
-    return [sys.executable, "-m", "fdhmfe.encoding", str(run), str(images), str(out), *sized]
+    return [sys.executable, "-m", "fdhmfe", "encode", str(run), str(images), str(out), *sized]
 
 
 def start(*arguments, **streams) -> subprocess.Popen:
@@ -72,7 +73,7 @@ def shards(out: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def uninterrupted(run, photographs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "codes"
-    assert encode.main(command(run, photographs, out)[3:]) == 0
+    assert main(command(run, photographs, out)[3:]) == 0
     return out
 
 
@@ -128,7 +129,7 @@ def test_a_list_file_names_images_relative_to_itself(run, photographs, uninterru
     names = (uninterrupted / "images.txt").read_text().splitlines()
     listing = photographs / "some.lst"
     listing.write_text("".join(f"{name}\n" for name in names[:4]))
-    assert encode.main(command(run, listing, tmp_path / "codes")[3:]) == 0
+    assert main(command(run, listing, tmp_path / "codes")[3:]) == 0
     assert contents(tmp_path / "codes") == contents(uninterrupted)[:1]
 
 
@@ -146,9 +147,9 @@ def test_a_folder_begun_with_other_images_is_refused(run, photographs, tmp_path,
     out = tmp_path / "codes"
     (tmp_path / "one").mkdir()
     save_image(tmp_path / "one" / "a.jpg", 1)
-    assert encode.main(command(run, tmp_path / "one", out)[3:]) == 0
+    assert main(command(run, tmp_path / "one", out)[3:]) == 0
     before = contents(out)
-    assert encode.main(command(run, photographs, out)[3:]) == 2
+    assert main(command(run, photographs, out)[3:]) == 2
     assert "was begun with images 1, now 71" in capsys.readouterr().err
     assert contents(out) == before
 
@@ -156,7 +157,7 @@ def test_a_folder_begun_with_other_images_is_refused(run, photographs, tmp_path,
 @pytest.mark.parametrize("wrong", ["run", "images"])
 def test_a_wrong_folder_is_named(wrong, run, photographs, tmp_path, capsys):
     places = {"run": run, "images": photographs} | {wrong: tmp_path / "nothing"}
-    assert encode.main(command(places["run"], places["images"], tmp_path / "out")[3:]) == 2
+    assert main(command(places["run"], places["images"], tmp_path / "out")[3:]) == 2
     assert str(tmp_path / "nothing") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

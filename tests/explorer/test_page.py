@@ -2,18 +2,16 @@
 
 import base64
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
-from conftest import ROOT
 from PIL import ExifTags, Image
 
+from fdhmfe.__main__ import main
 from fdhmfe.encoding.trained import open_run
 from fdhmfe.explorer.gallery import build_gallery
-from fdhmfe.explorer.page import Explorer, answer, main, write_page
+from fdhmfe.explorer.page import Explorer, answer, write_page
 
 pytestmark = pytest.mark.slow  # a browser
 
@@ -165,20 +163,9 @@ def test_the_widget_holds_what_the_page_holds(folder_run, gallery):
 
 def test_the_command_writes_a_page_and_keeps_it_when_it_fails(folder_run, tmp_path, capsys):
     out = tmp_path / "page.html"
-    assert main([str(folder_run), "--out", str(out)]) == 0
+    assert main(["explore", str(folder_run), "--out", str(out)]) == 0
     before = out.read_bytes()
     assert b"Content-Security-Policy" in before and b"http://" not in before
-    assert main([str(tmp_path), "--out", str(out)]) == 1
+    assert main(["explore", str(tmp_path), "--out", str(out)]) == 2
     assert "is not a finished run" in capsys.readouterr().err
     assert out.read_bytes() == before
-
-
-def test_help_says_what_it_does():
-    done = subprocess.run(
-        [sys.executable, "-m", "fdhmfe.explorer.page", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "RUN_FOLDER" in done.stdout and "--out" in done.stdout

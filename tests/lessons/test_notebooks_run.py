@@ -39,7 +39,7 @@ def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess:
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     wanted = ("--profile", "smoke", "--results-dir", str(folder), "--solutions")
-    done = run("fdhmfe.lessons.reproduce", *wanted)
+    done = run("fdhmfe", "reproduce", *wanted)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "smoke"
 
@@ -100,7 +100,7 @@ def test_the_site_of_these_notebooks_has_no_fault(results):
 def test_second_run_reuses_what_is_there(results):
     folder = str(results.parent)
     again = run(
-        "fdhmfe.lessons.reproduce", "--profile", "smoke", "--results-dir", folder, "--only", "06"
+        "fdhmfe", "reproduce", "--profile", "smoke", "--results-dir", folder, "--only", "06"
     )
     assert again.returncode == 0
     assert "reused toy-fdh-mfe-full-48bits" in again.stdout

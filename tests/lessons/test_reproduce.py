@@ -13,6 +13,7 @@ import psutil
 import pytest
 from nbformat import v4
 
+from fdhmfe.__main__ import main
 from fdhmfe.lessons import reproduce
 from fdhmfe.support.places import REPOSITORY
 
@@ -27,7 +28,8 @@ path.write_text("1")
 
 
 def write_notebook(folder: Path, name: str, source: str = WRITES) -> None:
-    parameters = v4.new_code_cell('results_dir: str = ""', metadata={"tags": ["parameters"]})
+    declared = 'profile: str = ""\nresults_dir: str = ""'
+    parameters = v4.new_code_cell(declared, metadata={"tags": ["parameters"]})
     cells = [parameters, v4.new_code_cell(source.replace("{name}", name))]
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
@@ -47,7 +49,7 @@ def ladder(tmp_path, monkeypatch) -> Path:
 def run(ladder: Path, capsys, *more: str) -> tuple[int, list[str], str]:
     """Exit code, the notebooks executed, and what was said on stderr."""
     results = str(ladder.parent / "results")
-    code = reproduce.main(["--profile", "smoke", "--results-dir", results, *more])
+    code = main(["reproduce", "--profile", "smoke", "--results-dir", results, *more])
     said = capsys.readouterr()
     lines = [line for line in said.out.splitlines() if line.endswith(" ...")]
     return code, [line.removesuffix(" ...") for line in lines], said.err
@@ -117,9 +119,8 @@ def test_two_run_at_once_but_one_where_backbones_are_tuned(ladder, profile, firs
     write_notebook(ladder, "00_first", first)
     write_notebook(ladder, "01_second", second)
     results = str(ladder.parent / "results")
-    assert (
-        reproduce.main(["--profile", profile, "--results-dir", results, "--only", "00", "01"]) == 0
-    )
+    wanted = ["--profile", profile, "--results-dir", results, "--only", "00", "01"]
+    assert main(["reproduce", *wanted]) == 0
 
 
 def test_none_runs_beside_the_tables_over_all_runs():
@@ -151,10 +152,11 @@ def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladd
     notes, results = ladder.parent / "processes", str(ladder.parent / "results")
     code = (
         "import pathlib, signal, sys; from fdhmfe.lessons import reproduce; "
+        "from fdhmfe.__main__ import main; "
         # Behind `&` in a script, commands and all they start ignore interrupts.
         "signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"reproduce.NOTEBOOKS = pathlib.Path({str(ladder)!r}); "
-        f"sys.exit(reproduce.main(['--profile', 'smoke', '--results-dir', {results!r}]))"
+        f"sys.exit(main(['reproduce', '--profile', 'smoke', '--results-dir', {results!r}]))"
     )
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with open(ladder.parent / "said", "w+") as said:
@@ -170,7 +172,7 @@ def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladd
         said.seek(0)
         lines = said.read().splitlines()
     assert "09_second: no end of line" in lines
-    assert lines[-1] == "interrupted; finished notebooks and runs are kept"
+    assert lines[-1] == "interrupted; what is finished is kept: give the command again"
     wait_until(lambda: all(has_ended(int(number)) for number in notes.read_text().split()))
     write_notebook(ladder, "09_second")
     assert run(ladder, capsys)[:2] == (0, ["09_second", "10_third"])

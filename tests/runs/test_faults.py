@@ -67,13 +67,10 @@ def test_two_processes_at_one_run_share_it(root):
         from pathlib import Path
         sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}
         import test_faults
-        from fdhmfe.features import weights
-        from fdhmfe.runs import inputs
         root = Path(sys.argv[1])
-        weights.REPOSITORY = inputs.REPOSITORY = root
         print(test_faults.experiment.run(test_faults.small_run(root, epochs=4)))
     """)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FDHMFE_HOME": str(root)}
     both = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(root)],

@@ -14,7 +14,6 @@ from conftest import small_run, write_folder
 from safetensors.torch import load_file
 
 from fdhmfe.config.settings import Config
-from fdhmfe.features import weights
 from fdhmfe.metrics import mean_average_precision, precision_at_k
 from fdhmfe.network import binarise
 from fdhmfe.proxies import arrange, class_means, class_similarity, maxmin_proxies
@@ -44,8 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("runs")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (weights, run_inputs):
-            patch.setattr(module, "REPOSITORY", root)
+        patch.setenv("FDHMFE_HOME", str(root))
         yield root
 
 
@@ -296,8 +294,10 @@ def test_run_id_changes_with_data_and_weights_and_not_with_places(place):
     plain = run_id(small_run(place), "data", "weights")
     assert run_id(small_run(place), "other", "weights") != plain
     assert run_id(small_run(place), "data", "other") != plain
+    own = dict(backbone="mobilenet_v2")
     moved = dict(data_dir="elsewhere", weights="w.pth", results_dir="out", reuse=False)
-    assert run_id(small_run(place, **moved), "data", "weights") == plain
+    there, here = small_run(place, **own, **moved), small_run(place, **own)
+    assert run_id(there, "data", "weights") == run_id(here, "data", "weights") != plain
 
 
 def test_a_copy_of_the_images_elsewhere_is_the_same_run(place, run, tmp_path):

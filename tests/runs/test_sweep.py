@@ -14,8 +14,6 @@ import torch
 from conftest import small_run, write_folder
 
 from fdhmfe.config.settings import Config
-from fdhmfe.features import weights
-from fdhmfe.runs import inputs
 from fdhmfe.runs import sweep as sweeps
 from fdhmfe.runs.results import read_codes
 from fdhmfe.runs.sweep import sweep
@@ -75,8 +73,7 @@ def serial(tmp_path_factory) -> tuple[Path, list[dict[str, np.ndarray]]]:
     root = tmp_path_factory.mktemp("sweep")
     write_folder(root / "images", classes=3, per_class=10)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (weights, inputs):
-            patch.setattr(module, "REPOSITORY", root)
+        patch.setenv("FDHMFE_HOME", str(root))
         return root, [read_codes(folder) for folder in sweep(twelve(root, "serial"), jobs=1)]
 
 
@@ -94,8 +91,7 @@ def test_two_workers_one_of_them_killed_give_the_codes_of_a_serial_sweep(
     serial, monkeypatch, capsys, engine
 ):
     root, expected = serial
-    monkeypatch.setattr(weights, "REPOSITORY", root)
-    monkeypatch.setattr(inputs, "REPOSITORY", root)
+    monkeypatch.setenv("FDHMFE_HOME", str(root))
     monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / f"{engine}.killed"))
     with cluster() if engine == "dask" else nullcontext() as scheduler:
         folders = sweep(twelve(root, engine), jobs=2, scheduler=scheduler)
@@ -115,8 +111,7 @@ def test_a_run_that_kills_its_worker_each_time_is_named_and_the_others_are_kept(
     serial, monkeypatch
 ):
     root, _ = serial
-    monkeypatch.setattr(weights, "REPOSITORY", root)
-    monkeypatch.setattr(inputs, "REPOSITORY", root)
+    monkeypatch.setenv("FDHMFE_HOME", str(root))
     monkeypatch.setattr(sweeps, "TRIES", 1)
     monkeypatch.setattr(sweeps, "_attempt", Elsewhere(root, 1, root / "each.killed"))
     runs = twelve(root, "serial")[:1] + twelve(root, "each")[7:8]
@@ -166,11 +161,9 @@ class Elsewhere:
         self.attempt = sweeps._attempt
 
     def __call__(self, number: int, config: Config) -> tuple[int, Path | str]:
-        from fdhmfe.features import weights
-        from fdhmfe.runs import inputs
         from fdhmfe.training import train
 
-        weights.REPOSITORY = inputs.REPOSITORY = self.root
+        os.environ["FDHMFE_HOME"] = str(self.root)
         log(self.killed.with_suffix(".pids"), os.getpid())
         whole = train.save_checkpoint
 

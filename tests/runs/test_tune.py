@@ -5,9 +5,9 @@ import pytest
 from conftest import write_folder
 
 from fdhmfe import config
+from fdhmfe.__main__ import main
 from fdhmfe.config import profiles
 from fdhmfe.runs import tune
-from fdhmfe.support import places
 
 pytestmark = pytest.mark.slow  # many runs
 
@@ -19,13 +19,12 @@ def place(tmp_path, own_cache, monkeypatch):
     tuned.write_text("profile,method,learning_rate,loss_weight\nsmoke,dpn,1.0,2.0\n")
     for module in (tune, profiles):
         monkeypatch.setattr(module, "TUNED", tuned)
-    monkeypatch.setattr(places, "REPOSITORY", tmp_path)
     return tmp_path
 
 
 def test_every_method_gets_the_same_trials_and_its_best_settings_are_loaded(place, capsys):
     arguments = ["--profile", "smoke", "--dataset", "folder", "--data-dir", str(place / "images")]
-    assert tune.main([*arguments, "--methods", "csq", "dpn", "--jobs", "1"]) == 0
+    assert main(["tune", *arguments, "--methods", "csq", "dpn", "--jobs", "1"]) == 0
     trials = pd.read_csv(place / "results" / "smoke" / "tables" / "tuning.csv")
     for _, group in trials.groupby("method"):
         rates = group.learning_rate / config.Config.learning_rate
@@ -41,11 +40,11 @@ def test_every_method_gets_the_same_trials_and_its_best_settings_are_loaded(plac
         row = trials[(trials.method == method) & (trials.value == best.value)].iloc[0]
         assert (loaded.learning_rate, loaded.loss_weight) == (row.learning_rate, row.loss_weight)
     assert config.load("quick", method="csq").loss_weight == 1.0, "another profile is untouched"
-    assert tune.main([*arguments, "--methods", "csq", "--jobs", "1"]) == 0
+    assert main(["tune", *arguments, "--methods", "csq", "--jobs", "1"]) == 0
     again = pd.read_csv(place / "results" / "smoke" / "tables" / "tuning.csv")
     assert again.groupby("method").size().to_dict() == {"csq": 5, "dpn": 5}, "dpn's are kept"
 
 
 def test_a_wrong_name_is_an_error_with_the_nearest_and_no_traceback(place, capsys):
-    assert tune.main(["--profile", "smoke", "--methods", "csx"]) == 2
+    assert main(["tune", "--profile", "smoke", "--methods", "csx"]) == 2
     assert "did you mean 'csq'" in capsys.readouterr().err

@@ -15,10 +15,9 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 
 from fdhmfe.config.settings import load
-from fdhmfe.features import weights
-from fdhmfe.runs import __main__ as launch
-from fdhmfe.runs import experiment, inputs, results
+from fdhmfe.runs import experiment, results
 from fdhmfe.support import distributed
+from fdhmfe.support.files import read_json
 from fdhmfe.support.places import REPOSITORY
 
 pytestmark = pytest.mark.slow  # groups of processes
@@ -35,14 +34,13 @@ METHODS = ("fdh-mfe", "orthohash", "adsh")
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from fdhmfe.features import weights
-from fdhmfe.runs import experiment, inputs
+from fdhmfe.runs import experiment
 from fdhmfe.support import distributed
+from fdhmfe.support.files import read_json
 from fdhmfe.training import train
 from fdhmfe.config import load
 
 root, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
-weights.REPOSITORY = inputs.REPOSITORY = root
 step, build, save = train.train_step, experiment.build_model, train.save_checkpoint
 losses = []
 
@@ -87,6 +85,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def environment(place: Path) -> dict[str, str]:
+    """That of a process of one thread, with caches below place."""
+    own = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "FDHMFE_HOME": str(place)}
+    return os.environ | own
+
+
 def trained(
     place: Path, processes: int, name: str, *, methods=METHODS, double=False, stop=-1, **given
 ) -> int:
@@ -98,7 +102,7 @@ def trained(
     done = subprocess.run(
         [*command, place, json.dumps(asked), place / name],
         **dict(capture_output=True, text=True, check=False),
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        env=environment(place),
     )
     assert done.returncode == 0 or stop > 0, done.stderr
     return done.returncode
@@ -146,8 +150,7 @@ def test_what_is_left_between_them_is_rounding(place):
 
 def test_one_process_goes_on_where_two_were_stopped(both, monkeypatch, capsys):
     assert trained(both, 2, "stopped", stop=6, methods=["fdh-mfe"]) != 0
-    for module in (weights, inputs):
-        monkeypatch.setattr(module, "REPOSITORY", both)
+    monkeypatch.setenv("FDHMFE_HOME", str(both))
     settings = SETTINGS | {"data_dir": str(both / "images"), "results_dir": str(both / "stopped")}
     folder = experiment.run(load("quick", **settings))
     assert "resuming after epoch 6 of 13" in capsys.readouterr().out
@@ -193,26 +196,16 @@ def test_batch_norms_that_see_the_others_are_left_as_they_are(monkeypatch, gpu):
     torch.testing.assert_close(again(image), expected)
 
 
-def test_launch_runs_what_the_command_line_says(place, monkeypatch, capsys):
-    for module in (weights, inputs):
-        monkeypatch.setattr(module, "REPOSITORY", place)
+def test_the_command_trains_in_two_processes_and_one_speaks(place):
     given = SETTINGS | {"data_dir": place / "images", "epochs": 1, "results_dir": place / "launch"}
-    words = [str(word) for pair in given.items() for word in ("-p", *pair)]
-    assert launch.main(["--profile", "quick", *words]) == 0
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "fdhmfe", "train", *words],
+        **dict(capture_output=True, text=True, check=False),
+        env=environment(place),
+    )
+    assert done.returncode == 0, done.stderr
     (folder,) = (place / "launch").glob("quick/runs/*")
-    assert f"{folder}\nmAP 0." in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("word", "value", "message"),
-    [
-        ("bitz", "3", "unknown parameter 'bitz'; did you mean 'bits'"),
-        ("bits", "many", "bits='many' must be int, not str"),
-        ("finetune", "yes", "finetune='yes' must be bool"),
-        ("workers", "-1", "workers=-1 must not be negative"),
-        ("precision", "16", "precision='16' is not known"),
-    ],
-)
-def test_launch_says_what_is_wrong(capsys, word, value, message):
-    assert launch.main(["--profile", "quick", "-p", word, value]) == 1
-    assert message in capsys.readouterr().err
+    assert done.stdout.splitlines()[-2:] == [str(folder), f"mAP {results.read_map(folder):.4f}"]
+    assert read_json(folder / "env.json")["processes"] == 2

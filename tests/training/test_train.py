@@ -279,14 +279,11 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
         sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}
         import test_train
         root = Path(sys.argv[1])
-        from fdhmfe.features import weights
-        from fdhmfe.runs import inputs
-        inputs.REPOSITORY = root
-        weights.REPOSITORY = root
         test_train.whole_run(root, "killed")
     """)
     threads = str(torch.get_num_threads())  # sums differ in their last bits with it
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": threads}
+    environment["FDHMFE_HOME"] = str(tmp_path)
     environment.pop("JPY_SESSION_NAME", None)
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],

@@ -74,5 +74,5 @@ def instructions(name: str, root: Path) -> str:
     lines.append(
         f"  or    unpack it yourself, so that there is {root / source.folder / source.marker}"
     )
-    lines.append(f"  then  python -m fdhmfe.data {name} --root {root}")
+    lines.append(f"  then  fdhmfe data {name} --root {root}")
     return "\n".join(lines)

@@ -23,11 +23,12 @@ def required_folder(config: Config) -> Path:
     if not config.data_dir:
         raise DataError(
             f"dataset {config.dataset!r} needs data_dir, the folder it is in "
-            "(make ... DATA_DIR=FOLDER, or -p data_dir FOLDER); dataset 'toy' needs none"
+            "(--data-dir FOLDER, make ... DATA_DIR=FOLDER, or -p data_dir FOLDER); dataset 'toy' "
+            "needs none"
         )
     root = resolve(config.data_dir)
     if not root.is_dir():
-        command = f"python -m fdhmfe.data {config.dataset} --root {root}"
+        command = f"fdhmfe data {config.dataset} --root {root}"
         own = config.dataset == "folder"
         hint = "set it to one of <class>/<image>" if own else f"to get the data set: {command}"
         raise DataError(f"data_dir {root} is not a folder; {hint}")
@@ -55,7 +56,7 @@ def present(path: Path) -> Path:
     if not path.is_file():
         raise DataError(
             f"{path} is missing: {path.parent} is not a complete data set; "
-            "python -m fdhmfe.data NAME --root FOLDER fetches it, or says what to put where"
+            "fdhmfe data NAME --root FOLDER fetches it, or says what to put where"
         )
     return path
 

@@ -26,7 +26,7 @@ from fdhmfe.data.splits import half_split
 from fdhmfe.data.toy import species
 from fdhmfe.support.files import build_once, content_hash
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import home
 
 LEEDS_SPECIES = (
     "Danaus plexippus",
@@ -54,7 +54,7 @@ def read_toy(config: Config) -> Reading:
         train_per_class=config.toy_train,
         test_per_class=config.toy_test,
     )
-    folder = REPOSITORY / "data" / "toy" / content_hash(sizes, toy_source())
+    folder = home() / "data" / "toy" / content_hash(sizes, toy_source())
     root = build_once(folder, lambda partial: species.write_tree(partial, **sizes))
     return ("toy", root, *listed.cub_lists(root))
 

@@ -1,0 +1,297 @@
+"""The command line: fdhmfe COMMAND, or python -m fdhmfe COMMAND.
+
+A command's code is imported when the command is chosen. The settings of a run are its options, with
+the meanings and defaults of Config. One that is not given stays so, for the profile, the tuning of
+the method and the variant choose it.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, TypedDict
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from fdhmfe.config import profiles
+from fdhmfe.config.settings import CHOICES, Config, load, meanings
+from fdhmfe.lessons import notebooks
+from fdhmfe.support.places import suggest
+
+TYPES = MappingProxyType({field.name: type(field.default) for field in fields(Config)})
+
+Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
+Numbers = Annotated[tuple[int, ...], arg(metavar="INT ...", help_behavior_hint="")]
+Place = Annotated[str, arg(metavar="PATH", help_behavior_hint="")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for; returns the exit code.
+
+    2: it cannot be done as asked. 1: it went wrong on the way. 130: it was interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words.pop(0) if words else ""
+    if name in ("", "-h", "--help"):
+        print(overview())
+        return 0 if name else 2
+    if name not in COMMANDS:
+        print(f"fdhmfe: there is no command {name!r}{suggest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return tyro.cli(COMMANDS[name], args=words, prog=f"fdhmfe {name}") or 0
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"fdhmfe {name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept: give the command again", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    """What there is to choose from, a line each."""
+    lines = [
+        f"  {name:<10} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items()
+    ]
+    return "\n".join(["usage: fdhmfe COMMAND ...", "", *lines, "", "fdhmfe COMMAND --help: more"])
+
+
+def settings(names: Iterable[str]) -> Any:
+    """The type of a dictionary of these settings, each of them optional, its value as text."""
+    meaning, options = meanings(), {}
+    for name in names:
+        known = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
+        options[name] = Annotated[
+            str,
+            arg(
+                help=f"{meaning[name]}{known}",
+                metavar="TRUE|FALSE" if TYPES[name] is bool else TYPES[name].__name__.upper(),
+                help_behavior_hint=f"(default: {as_typed(getattr(Config, name))})",
+            ),
+        ]
+    return TypedDict("Settings", options, total=False)  # type: ignore[operator]
+
+
+def as_typed(value: bool | int | float | str) -> str:
+    """A value as one would type it."""
+    return str(value).lower() if isinstance(value, bool) else str(value) or "none"
+
+
+def all_but(*names: str) -> Any:
+    """All settings but these, as the options of a command."""
+    kept = [name for name in TYPES if name not in names]
+    return arg(name="", constructor_factory=lambda: settings(kept))
+
+
+def of_notebooks() -> Any:
+    """The settings that notebooks take, as the options of a command."""
+    return arg(name="", constructor_factory=lambda: settings(notebooks.settings_taken()))
+
+
+def typed(given: Mapping[str, str]) -> dict[str, Any]:
+    """The values as their settings' types; one that is not stays text, for `load` to refuse."""
+
+    def value(kind: type, text: str) -> Any:
+        if kind is bool:
+            return {"true": True, "false": False}.get(text.lower(), text)
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+
+    return {name: value(TYPES[name], text) for name, text in given.items()}
+
+
+def reproduce(
+    *,
+    given: Annotated[dict[str, str], of_notebooks()],
+    only: Annotated[tuple[str, ...], arg(metavar="NN ...", help_behavior_hint="")] = (),
+    solutions: FlagCreatePairsOff[bool] = False,
+    again: FlagCreatePairsOff[bool] = False,
+) -> int:
+    """Run the notebooks, headless; those that are done are skipped.
+
+    Two run at a time, one where backbones are fine-tuned. Executed copies, tables and figures go
+    to results/<profile>. A notebook that fails is kept with its error, and the others still run.
+
+    Args:
+        only: the numbers of some, such as 06 09
+        solutions: also the solutions of their exercises, afterwards
+        again: also those that are done, as --only does
+    """
+    from fdhmfe.lessons.reproduce import reproduce
+
+    return reproduce(typed(given), only, solutions=solutions, again=again)
+
+
+def train(*, given: Annotated[dict[str, str], all_but()]) -> None:
+    """Make one run: train, encode, score.
+
+    Under torchrun, several processes train one network, each on its own GPU and its share of each
+    batch: batch_size is that of all together, and the result is that of one process. A killed run
+    goes on by the same command, with another number of processes if need be.
+    """
+    from fdhmfe.runs import experiment, results
+    from fdhmfe.support import distributed
+
+    config = load(**typed(given))
+    with distributed.process_group(), distributed.only_the_first_prints():
+        folder = experiment.run(config)
+        if distributed.rank() == 0:
+            print(f"{folder}\nmAP {results.read_map(folder):.4f}")
+
+
+def sweep(
+    *,
+    methods: Names = (),
+    bits: Numbers = profiles.BITS,
+    seeds: Numbers = (),
+    jobs: int = 0,
+    given: Annotated[dict[str, str], all_but("method", "bits", "seed")],
+) -> None:
+    """Make many runs: each method with each code length and seed; a table of mAP at the end.
+
+    Finished runs are reused, and the runs after a failed one still take place. The variable
+    DASK_SCHEDULER_ADDRESS names a Dask scheduler whose workers take them.
+
+    Args:
+        methods: names; without any, those of the profile's tables
+        bits: code lengths; without any, 12, 24, 32 and 48
+        seeds: without any, as many as the profile's tables hold
+        jobs: processes at a time; 0: one per core
+    """
+    from fdhmfe.runs import tables
+    from fdhmfe.runs.sweep import sweep
+
+    rest = load(**typed(given))
+    methods = methods or profiles.TABLE_METHODS[rest.profile]
+    seeds = seeds or profiles.table_seeds(rest.profile, rest.dataset)
+    configs = [
+        load(**typed(given), method=method, bits=length, seed=seed)
+        for method in methods
+        for length in bits
+        for seed in seeds
+    ]
+    folders = sweep(configs, jobs=jobs or None)
+    print(f"mAP@all in %, {rest.dataset}, {len(seeds)} seed(s)")
+    print(tables.map_table(folders).to_string())
+
+
+def tune(
+    *,
+    methods: Names = (),
+    jobs: int = 0,
+    given: Annotated[
+        dict[str, str],
+        all_but("method", "bits", "protocol", "learning_rate", "loss_weight"),
+    ],
+) -> None:
+    """Search a learning rate and a loss weight for each method, on a validation split.
+
+    The same five trials for all, by mAP@all at 24 bits on queries carved from the train split. The
+    trials go to results/<profile>/tables/tuning.csv, the choice into the kit, for later runs of
+    the profile.
+
+    Args:
+        methods: names; without any, all that learn
+        jobs: processes at a time; 0: one per core
+    """
+    from fdhmfe.runs.tune import tune
+
+    print(tune(typed(given), methods, jobs or None).to_string(index=False))
+
+
+def data(
+    name: Annotated[Positional[str], arg(metavar="NAME")],
+    *,
+    root: Annotated[str, arg(metavar="PATH")],
+    no_download: FlagCreatePairsOff[bool] = False,
+    verify: FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Fetch, check and describe an official data set.
+
+    It is fetched where its owner allows that; else the command says what to fetch and where to put
+    it. Checksums are compared, archives unpacked safely, lists, files and sizes checked against
+    what is published. A broken download goes on where it stopped; what is there is only checked.
+
+    Args:
+        name: the data set, as in --dataset; README lists them
+        root: folder to keep it in
+        no_download: use only archives and folders that are there
+        verify: also read every image and compare the archives
+    """
+    from fdhmfe.data.door import report
+    from fdhmfe.data.fetch.sources import SOURCES
+
+    if name not in SOURCES:
+        raise ValueError(f"{name!r} is no official data set{suggest(name, SOURCES)}")
+    print(report(name, root, download=not no_download, decode=verify))
+
+
+def encode(
+    run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")],
+    out: Annotated[Positional[Path], arg(metavar="OUT")],
+    *,
+    processes: int = 1,
+    shard_size: int = 2048,
+    data_dir: Place = "",
+    weights: Place = "",
+) -> None:
+    """Turn images into hash codes, as many as there are.
+
+    A killed command goes on with the first shard that is missing. Several processes, on one machine
+    or on many that share OUT, take shards in turn. unreadable.csv lists files that cannot be read.
+
+    Args:
+        run: a finished run, results/<profile>/runs/<run_id>
+        images: a folder, searched through, or a file of paths
+        out: folder for the codes; name it again to go on
+        processes: that share the work here
+        shard_size: images per shard
+        data_dir: the run's data set, if it has moved
+        weights: the run's backbone weights, if they have moved
+    """
+    from fdhmfe.encoding.encode import encode
+
+    moved = {"data_dir": data_dir, "weights": weights}
+    places = {name: place for name, place in moved.items() if place}
+    encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
+
+
+def explore(
+    run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
+    *,
+    out: Path,
+    data_dir: Place = "",
+    weights: Place = "",
+) -> None:
+    """Write a page for any browser: a run image by image, with neighbours and kept regions.
+
+    It holds thumbnails of the run's images: mind their licence before you pass it on.
+
+    Args:
+        run: a finished run, results/<profile>/runs/<run_id>
+        out: the HTML file to write
+        data_dir: the run's images, if they have moved
+        weights: the run's backbone weights, if they have moved
+    """
+    from fdhmfe.encoding.trained import open_run
+    from fdhmfe.explorer.gallery import build_gallery
+    from fdhmfe.explorer.page import write_page
+
+    write_page(build_gallery(open_run(run, data_dir=data_dir, weights=weights)), out)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
+
+
+COMMANDS: Mapping[str, Callable[..., int | None]] = MappingProxyType(
+    {
+        function.__name__: function
+        for function in (reproduce, train, sweep, tune, data, encode, explore)
+    }
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

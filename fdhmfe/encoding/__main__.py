@@ -1,8 +1,0 @@
-"""python -m fdhmfe.encoding: see encode.py."""
-
-import sys
-
-from fdhmfe.encoding.encode import main
-
-if __name__ == "__main__":
-    sys.exit(main())
