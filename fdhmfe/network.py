@@ -11,9 +11,7 @@ from fdhmfe.graph import TokenGraph
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies
 from fdhmfe.stages import Fusion, Selector, take, to_tokens
 
-# Scales down the features from before fusion, which outnumber the fused ones and would dominate the
-# hash layer. Set by hand, not tuned.
-RAW_SCALE = 0.3
+RAW_SCALE = 0.3  # of features from before fusion, which outnumber the fused; set by hand, not tuned
 
 
 class Output(NamedTuple):
