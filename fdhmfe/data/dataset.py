@@ -35,7 +35,7 @@ class Dataset:
     learnable: np.ndarray
 
     def rows(self, split: str) -> np.ndarray:
-        """Table positions of a split's images, in order. "database" means train if there is none."""
+        """Table positions of a split's images, in order; for "database", train if there is none."""
         found = np.flatnonzero(self.table.split == split)
         return self.rows("train") if split == "database" and not len(found) else found
 

@@ -42,7 +42,7 @@ def counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
 
 
 def check_sizes(dataset: Dataset) -> None:
-    """DataError if there are more images than published, or lists are swapped; fewer are allowed."""
+    """DataError if lists are swapped or there are more images than published; fewer are allowed."""
     if dataset.name not in SOURCES:
         return
     sizes = counts(dataset)

@@ -83,7 +83,7 @@ def compute(
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
     place = device()
-    # A copy: the caller's stays on its device. A copy of a traced network is not in eval() any more.
+    # A copy: the caller's stays on its device. A traced network's copy is no longer in eval mode.
     network = deepcopy(backbone).eval().to(place)
     with torch.inference_mode():
         shapes = [x.shape[1:] for x in backbone(torch.zeros(1, 3, size, size))]  # (C_l, H_l, W_l)
