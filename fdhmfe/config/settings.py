@@ -15,7 +15,7 @@ from fdhmfe.support.places import resolve, suggest
 class Config:
     """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side.
 
-    `FDHMFE` and `FDHMFELoss` say where their defaults come from; the others were set by hand.
+    `FDHMFE`, `FDHMFELoss` and `hold_out_classes` say where their values are from; others: by hand.
     """
 
     # what to run: the names every notebook uses for its parameters
@@ -72,8 +72,7 @@ class Config:
     triplet_weight: float = 0.5
     triplet_margin: float = 0.25
     quantisation_weight: float = 0.1
-    # Multiplies the argument of the objective that `runs.tune` tunes: see `Objective.tuned`.
-    loss_weight: float = 1.0
+    loss_weight: float = 1.0  # multiplies the argument of the objective that is tuned: `tuned`
 
     # schedule
     epochs: int = 12
