@@ -209,7 +209,7 @@ class ITQ(RandomProjection):
             )
 
     def fit(self, features: Tensor) -> None:
-        """W: principal directions of the features (M, C). R: 50 rounds of `learn_rotation`."""
+        """W: principal directions of the features (M, C). R: 50 rounds, as in the paper."""
         super().fit(features)
         centred = (features - self.mean).double()
         bits = self.projection.shape[1]

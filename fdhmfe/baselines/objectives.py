@@ -36,7 +36,7 @@ class OrthoHashLoss(Objective):
 class CSQLoss(Objective):
     """Pulls each bit to the centre of its class, and tanh outputs to ±1 (arXiv 1908.00347).
 
-    Public versions give the second term the weight 1e-4, which is too small to have an effect.
+    Public versions weigh the second term 1e-4, too little for an effect; 0.1 was set by hand.
     """
 
     class_codes = staticmethod(hash_centres)
@@ -54,7 +54,7 @@ class CSQLoss(Objective):
 
 
 class DPNLoss(Objective):
-    """Pushes each bit past a margin, to the side that its class code has (IJCAI 2020)."""
+    """Pushes each bit past a margin on its class code's side (IJCAI 2020; DeepHash-pytorch's 1)."""
 
     class_codes = staticmethod(balanced_codes)
     tuned = "bit_margin"
@@ -72,7 +72,8 @@ class DPNLoss(Objective):
 class DPSHLoss(Objective):
     """Pairs of an image of the batch and a stored code of any training image (arXiv 1511.03855).
 
-    labels (M,): of all training images. Buffer `bank` (M, K): the last u of each, 0 at first.
+    labels (M,): of all training images. Buffer `bank` (M, K): the last u of each, 0 at first. The
+    weight 0.1 is that of DeepHash-pytorch.
     """
 
     tuned = "quantisation_weight"
@@ -204,9 +205,8 @@ class ExchNetLoss(ADSHLoss):
 class A2NetLoss(ADSHLoss):
     """ADSH's loss; in the last eighth of the training, codes must also rebuild the features.
 
-    Encoder and decoder share one matrix. Bits are also decorrelated, so that each stands for an
-    attribute. (The public code does both from half of the training on.) Source: A2-Net (NeurIPS
-    2021; arXiv 2311.12894).
+    Encoder and decoder share a matrix. Bits are decorrelated, to stand for one attribute each. (The
+    public code rebuilds from half-way on.) Source: A2-Net (NeurIPS 2021; arXiv 2311.12894).
     """
 
     def __init__(

@@ -63,7 +63,7 @@ NEEDS = MappingProxyType({"fusion": ("stages",), "background": ("selection",)}) 
 
 
 def only(part: str) -> dict[str, Any]:
-    """Settings that switch off all parts but one, and but those that it needs."""
+    """Settings that switch off all parts, except one and those that it needs."""
     kept = {key for name in (part, *NEEDS.get(part, ())) for key in OFF[name]}
     return {key: value for key, value in PLAIN.items() if key not in kept}
 

@@ -17,7 +17,7 @@ from fdhmfe.support.places import home, resolve, suggest
 class Config:
     """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side.
 
-    `FDHMFE` and `FDHMFELoss` say where their defaults come from; the others were set by hand.
+    `FDHMFE`, `FDHMFELoss` and `hold_out_classes` say where their values are from; others: by hand.
     """
 
     # what to run: the names every notebook uses for its parameters

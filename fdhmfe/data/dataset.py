@@ -1,7 +1,7 @@
 """A data set as a checked table of images, one row each, and its pixels.
 
-Split `train` is what a network learns from, and the database unless there is a split `database`;
-split `test` holds the queries; `unused` rows are out of reach.
+A network learns from split `train`, which is also the database unless there is a split `database`.
+Split `test` holds the queries; `unused` images are never used.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class DataError(ValueError):
 class Dataset:
     """A checked data set. `table` has one row per image and the columns `COLUMNS`.
 
-    `learnable` are the rows of the data set's own train split, whatever the protocol makes of them.
+    `learnable`: the rows of the data set's own train split, even if the protocol splits otherwise.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Dataset:
     learnable: np.ndarray
 
     def rows(self, split: str) -> np.ndarray:
-        """Table positions of one split's images, in table order; no database of its own: train."""
+        """Table positions of a split's images, in order; for "database", train if there is none."""
         found = np.flatnonzero(self.table.split == split)
         return self.rows("train") if split == "database" and not len(found) else found
 
@@ -53,12 +53,12 @@ class Dataset:
 
     @property
     def images_hash(self) -> str:
-        """Changes with any image's bytes or their order only."""
+        """Changes with the bytes or the order of the images, and with nothing else."""
         return content_hash(self.table.sha256.tolist())
 
     @property
     def hash(self) -> str:
-        """Changes with any image's bytes, label or split; not with where the files are."""
+        """Changes with the bytes, label or split of any image, but not with the place of files."""
         return content_hash(self.table[["label", "split", "sha256"]].to_csv(index=False))
 
 
@@ -71,9 +71,9 @@ def open_image(path: Path) -> Image.Image:
 
 
 def decode(file: Path | BinaryIO) -> Image.Image:
-    """An image in RGB, turned as its EXIF orientation says: phones store photographs lying.
+    """An image in RGB, rotated by its EXIF orientation: phones store photographs unrotated.
 
-    Raises what Pillow raises for what it cannot read.
+    Raises Pillow's own error if the file cannot be read.
     """
     with Image.open(file) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
@@ -90,5 +90,5 @@ def open_mask(path: Path) -> np.ndarray:
 
 
 def first_ten(names: list[str]) -> str:
-    """The first ten names in a line; an ellipsis says that there are more."""
+    """The first ten names, joined by commas, with an ellipsis if there are more."""
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

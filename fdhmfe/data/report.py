@@ -1,4 +1,4 @@
-"""One screen that says whether a data set is what its owner published."""
+"""A report of one screen: is a data set what its owner published?"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,7 @@ def counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
 
 
 def check_sizes(dataset: Dataset) -> None:
-    """DataError if there is more than was published, or lists are swapped; fewer is a subset."""
+    """DataError if lists are swapped or there are more images than published; fewer are allowed."""
     if dataset.name not in SOURCES:
         return
     sizes = counts(dataset)
@@ -67,7 +67,7 @@ def is_subset(dataset: Dataset) -> bool:
 
 
 def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
-    """The report. `folder` is where archives would lie; `decode` also reads every image and mask.
+    """The report. `folder`: where archives are, if any; `decode` also reads every image and mask.
 
     Raises DataError naming the first ten unreadable files, and their count.
     """
@@ -95,7 +95,7 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
 
 
 def unlisted(dataset: Dataset) -> list[str]:
-    """Images beside listed ones that the table leaves out, relative to the root."""
+    """Image files in the data set's folders that the table does not list, relative to the root."""
     listed = set(dataset.table.path) | set(dataset.table["mask"])
     tops = sorted({path.partition("/")[0] for path in dataset.table.path})
     found = (path for top in tops for path in (dataset.root / top).rglob("*"))
@@ -104,7 +104,7 @@ def unlisted(dataset: Dataset) -> list[str]:
 
 
 def decode_all(dataset: Dataset) -> int:
-    """How many images and masks there are, having read each one; DataError if some can't be."""
+    """Read every image and mask; return their number. DataError if some cannot be read."""
     masks = [name for name in dataset.table["mask"] if name]
     jobs: list[tuple[Callable, str]] = [(open_image, name) for name in dataset.table.path]
     jobs += [(open_mask, name) for name in masks]

@@ -1,4 +1,4 @@
-"""Who is query and who is database: rules that change a table's `split`, and nothing else."""
+"""Which images are queries and which are database: rules that only change a table's `split`."""
 
 import warnings
 
@@ -19,16 +19,16 @@ def half_split(labels: pd.Series, order: pd.Series) -> np.ndarray:
 
 
 def shared_copies(table: pd.DataFrame) -> pd.Series:
-    """True for rows in use whose bytes are in two splits: such a query would find itself."""
+    """True for rows in use whose bytes occur in two splits: such a query would find itself."""
     used = table[table.split != "unused"]
     splits = table.sha256.map(used.groupby("sha256").split.nunique())
     return (splits > 1) & (table.split != "unused")
 
 
 def set_aside_copies(table: pd.DataFrame) -> pd.DataFrame:
-    """Make train images that are also test images `unused`, and warn of their count.
+    """Make train images that are also test images `unused`, and warn how many there are.
 
-    For published lists, which we may not repair but must not let leak.
+    For published lists: we may not correct them, but test images must not leak into training.
     """
     copies = shared_copies(table) & (table.split == "train")
     if not copies.any():
@@ -43,9 +43,9 @@ def set_aside_copies(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def carve_validation(table: pd.DataFrame, share: float) -> pd.DataFrame:
-    """Put the official queries out of reach and make a share of each train class the queries.
+    """Make a share of each train class the queries, and the official queries `unused`.
 
-    Rows keep their place; what was split `test` becomes `unused`.
+    Rows keep their place.
     """
     table = table.copy()
     train = table.split == "train"
@@ -56,10 +56,10 @@ def carve_validation(table: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def hold_out_classes(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Keep the last `count` classes out of training; queries and database are theirs alone.
+    """Keep the last `count` classes out of training; queries and database come only from them.
 
-    Rows keep their place: unseen classes' train images become the `database`, the other classes'
-    test images `unused`. After DSH_Analysis, which holds out the last 5 % of the classes.
+    Rows keep their place. Train images of these unseen classes become the `database`; test images
+    of the others become `unused`. DSH_Analysis also holds out the last 5 % of the classes.
     """
     table = table.copy()
     unseen = table.label > table.label.max() - count

@@ -1,4 +1,4 @@
-"""Views: an image becomes a tensor, whole, mirrored, or as one of many random crops.
+"""Views: an image as a tensor, either whole, or mirrored, or as one of many random crops.
 
 View 0 is the whole image, view 1 its mirror image, every further view a random crop.
 """
@@ -13,17 +13,17 @@ from torchvision.transforms.v2 import functional as transform
 
 from fdhmfe.data.dataset import Dataset
 
-PLAIN_VIEWS = (0, 1)  # what codes are made from: their mean does not tell left from right
+PLAIN_VIEWS = (0, 1)  # codes are means over both, so a mirrored image has the same code
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, per RGB channel
 
 
 def view_image(image: Image.Image, view: int, seed: int, size: int) -> Tensor:
     """One view of an image as a normalised tensor (3, size, size).
 
-    Views 0 and 1: the whole image, its aspect lost, view 1 mirrored. A centre crop would cut off
-    parts: it cost three points of accuracy on birds. Views from 2 on: a crop of 35-100 % of the
-    area and 3/4-4/3 aspect, mirrored half the time, brightness and contrast within 20 %, drawn
-    from (view, seed) alone.
+    Views 0 and 1: the whole image, stretched to a square; view 1 is mirrored. A centre crop would
+    cut off parts: it cost three points of accuracy on birds. Views from 2 on: a crop of 35-100 % of
+    the area and 3/4-4/3 aspect, mirrored half the time, brightness and contrast within 20 %. They
+    depend on (view, seed) alone.
     """
     if view < 2:
         image = transform.resize(image, [size, size])
@@ -40,7 +40,7 @@ def view_image(image: Image.Image, view: int, seed: int, size: int) -> Tensor:
 
 
 def random_crop(image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
-    """A random resized crop to size x size; falls back to what fits inside the image."""
+    """A random crop, cut down to fit inside the image, and resized to size x size."""
     area = image.width * image.height * rng.uniform(0.35, 1.0)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     width = min(image.width, round(np.sqrt(area * aspect)))
@@ -54,7 +54,7 @@ def load_views(dataset: Dataset, rows: np.ndarray, view: int, size: int) -> Tens
     """Decode one view of the given table rows: (B, 3, size, size)."""
 
     def one(row: int) -> Tensor:
-        seed = int(dataset.table.sha256.iat[row][:8], 16)  # follows the content, not the position
+        seed = int(dataset.table.sha256.iat[row][:8], 16)  # from the content, not the position
         return view_image(dataset.image(row), view, seed, size)
 
     with ThreadPoolExecutor(max_workers=4) as pool:

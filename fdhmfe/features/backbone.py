@@ -1,7 +1,7 @@
 """Backbones: an image becomes stage maps, from shallow to deep.
 
-Any torchvision network by its name, any timm network as timm/NAME, or the small embedded one that
-the kit trains itself where there is neither network access nor a GPU.
+Any torchvision network by its name, any timm network as timm/NAME, or the small embedded one, which
+the kit trains itself, without internet access or a GPU.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from fdhmfe.support.places import suggest
 class StageBackbone(nn.Module):
     """Images (B, 3, H, W) -> the deepest L stage maps (B, C_l, H_l, W_l), shallow to deep.
 
-    Maps wider than `grid` are average-pooled to grid x grid: shallow stages keep their detail in
-    the channels, and there are not too many places.
+    Maps wider than `grid` are average-pooled to grid x grid, so that shallow stages do not have far
+    more tokens than deep ones.
     """
 
     def __init__(self, extractor: Callable[[Tensor], list[Tensor]], grid: int) -> None:
@@ -57,7 +57,7 @@ def pretrained(
 def frozen(backbone: StageBackbone) -> StageBackbone:
     """Fold batch norms into the convolutions before them: the same maps, about 1.7 times as fast.
 
-    timm's extractors stay as they are: not all of them can be traced.
+    timm networks stay as they are, because not all of them can be traced.
     """
     if isinstance(backbone.extractor, Values):
         backbone.extractor = Values(fuse(backbone.extractor.extractor, inplace=True))
@@ -118,7 +118,7 @@ def stage_extractor(network: nn.Module, stages: int, size: int) -> nn.Module:
 
 
 class Values(nn.Module):
-    """A feature extractor whose dictionary becomes a list, shallow to deep."""
+    """A feature extractor that returns a list, shallow to deep, instead of a dictionary."""
 
     def __init__(self, extractor: nn.Module) -> None:
         super().__init__()
@@ -129,10 +129,10 @@ class Values(nn.Module):
 
 
 def deepest_nodes(network: nn.Module, size: int) -> list[str]:
-    """For each map size, the module whose output has the most channels; of equals, the last.
+    """For each map size, the module whose output has most channels (the last, if several have).
 
-    In networks of inverted bottlenecks this finds the expanded maps, which tell fine-grained
-    classes apart better than the narrow ones between the blocks; in a ResNet, its stages.
+    In networks of inverted bottlenecks (MobileNet) these are the expanded maps, which separate
+    fine-grained classes better than the narrow maps between blocks; in a ResNet, the stages.
     """
     found: dict[int, tuple[int, str]] = {}  # side -> channels, node
 
@@ -159,7 +159,7 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
     """The last `stages` feature maps of a timm network (weights from the hub when None)."""
     overlay = {"file": str(weights)} if weights else None
     try:
-        if weights:  # timm leaves what a file lacks at random values: load it strictly first
+        if weights:  # timm does not notice missing tensors: load strictly first
             timm.create_model(name).load_state_dict(read_weights(weights))
         network = timm.create_model(
             name, pretrained=True, features_only=True, pretrained_cfg_overlay=overlay

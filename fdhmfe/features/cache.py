@@ -1,6 +1,6 @@
 """Stage features computed once per (images, backbone, size, view) and memory-mapped afterwards.
 
-A frozen backbone makes training on cached views hundreds of times cheaper than running it.
+A frozen backbone always gives the same maps, so reading them is far cheaper than computing them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ from fdhmfe.support.files import build_once, content_hash, read_json, reserve, w
 from fdhmfe.support.progress import progress
 
 BATCH = 32
-SAVE_EVERY = 16  # batches between two points to resume from: flushing is slow
+SAVE_EVERY = 16  # batches until progress is saved; set by hand: flushing is slow
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compute(
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
     place = device()
-    # The caller's stays where it is; a copy of a traced network forgets that it only evaluates.
+    # A copy: the caller's stays on its device. A traced network's copy is no longer in eval mode.
     network = deepcopy(backbone).eval().to(place)
     with torch.inference_mode():
         shapes = [x.shape[1:] for x in backbone(torch.zeros(1, 3, size, size))]  # (C_l, H_l, W_l)

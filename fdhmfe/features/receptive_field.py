@@ -1,4 +1,4 @@
-"""Where on the image a stage's tokens look: not quite where their cells lie."""
+"""Where on the image the tokens of a stage look: not exactly at their cells."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,18 @@ from fdhmfe.features.backbone import StageBackbone
 
 
 class StageView(NamedTuple):
-    """What is known of a backbone's stage before it has seen an image."""
+    """Facts about a stage of a backbone that do not depend on an image."""
 
     channels: int  # C_l
-    shift: float  # how far what tokens see lies off the middle of their cells; in cells
+    shift: float  # from the middle of a token's cell to the middle of what it sees; in cells
 
 
 def stage_views(backbone: StageBackbone, size: int) -> list[StageView]:
     """Channels and shift of each stage, for images (size, size).
 
-    A negative shift is up and left. A padded convolution of stride 2 centres its output i on input
-    2 i, the corner of the cell it stands for; one that cuts the image into patches is centred.
-    Averaging to the grid moves nothing.
+    A negative shift is up and left. Output i of a padded convolution of stride 2 is centred on
+    input 2 i, the corner of its cell; a convolution that cuts the image into patches has no shift.
+    Averaging to the grid does not change the shift.
     """
     places, maps = places_seen(backbone, size)
     found = []
@@ -34,11 +34,11 @@ def stage_views(backbone: StageBackbone, size: int) -> list[StageView]:
 def places_seen(
     backbone: StageBackbone, size: int
 ) -> tuple[dict[int, tuple[float, float]], list[Tensor]]:
-    """Where maps of each side look: the pixel their first position centres on, and the step.
+    """By side of a map: the pixel that its first position is centred on, and the step in pixels.
 
-    Also the stage maps of one blank image. Layer by layer, a map begins ((k - 1) / 2 - padding)
-    steps of the one before it later, k being the kernel as dilation spreads it. Source: receptive
-    field arithmetic (distill.pub/2019/computing-receptive-fields).
+    Also returns the stage maps of one blank image. Each layer moves the first position by
+    ((k - 1) / 2 - padding) steps of its input, where k is the kernel size after dilation. Source:
+    receptive field arithmetic (distill.pub/2019/computing-receptive-fields).
     """
     places: dict[int, tuple[float, float]] = {size: (0.5, 1)}
 
@@ -49,7 +49,7 @@ def places_seen(
             names = ("kernel_size", "stride", "padding", "dilation")
             kernel, stride, padding, dilation = (side_of(getattr(layer, n, 1)) for n in names)
             reach = dilation * (kernel - 1)
-            same = (after - 1) * stride + 1 + reach - before  # timm's pads by itself, as it needs
+            same = (after - 1) * stride + 1 + reach - before  # timm may pad inside forward
             moved = reach / 2 - max(padding, same // 2)
             places[after] = start + moved * step, step * stride
 
@@ -64,7 +64,7 @@ def places_seen(
 
 
 def side_of(size: int | tuple[int, int] | str) -> int:
-    """A layer's size or padding along the width; of what it calls "valid", 0."""
+    """A layer's kernel size, stride or padding along the width; 0 for the padding "valid"."""
     if isinstance(size, str):
         return 0
     return size[-1] if isinstance(size, tuple) else size

@@ -1,7 +1,7 @@
-"""Which weights the embedded backbone has: those that come with the kit, or its own.
+"""The weights of the embedded backbone: shipped with the kit, or trained on first use.
 
-The weights for profile quick's beetles come with the kit, for they take minutes to train;
-python -m fdhmfe.features.weights makes them anew.
+The weights for the beetles of profile quick are shipped, because training takes minutes;
+python -m fdhmfe.features.weights trains them again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).with_name("embedded.safetensors")
 def embedded_weights(dataset: Dataset, config: Config) -> Path:
     """The weight file for this data set, trained on first use (minutes on two cores).
 
-    The kit's own, where it was trained as `config` asks.
+    If the shipped weights were trained as `config` asks, it is theirs.
     """
     if shipped_recipe() == recipe(config):
         return SHIPPED
@@ -47,13 +47,13 @@ def train(file: Path, dataset: Dataset, config: Config) -> None:
 
 
 def recipe(config: Config) -> str:
-    """Changes with all that the weights for the beetles are made from, but the machine."""
+    """Changes with everything that the weights for the beetles depend on, except the machine."""
     names = ("dataset", "toy_classes", "toy_train", "protocol", "image_size", "embedded_epochs")
     return content_hash([getattr(config, name) for name in names], toy_source(), source())
 
 
 def shipped_recipe() -> str | None:
-    """The recipe of the weights that come with the kit; None while there are none."""
+    """The recipe of the shipped weights; None if there are none."""
     if not SHIPPED.exists():
         return None
     with safe_open(SHIPPED, framework="pt") as file:

@@ -1,6 +1,6 @@
 """Figures of many values at once: a matrix as shades, embeddings as clouds of points.
 
-Seaborn takes more than a second to import, so what needs it is by itself.
+Seaborn takes more than a second to import, so the figures that need it have their own module.
 """
 
 from collections.abc import Sequence

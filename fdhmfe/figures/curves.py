@@ -26,7 +26,7 @@ COLOURS = {
     "parts": "#CC79A7",  # reddish purple
     "references": "#000000",
 }
-OWN_COLOURS = ("#D55E00", "#56B4E9", "#8C6D00")  # of methods that are in no table of ours
+OWN_COLOURS = ("#D55E00", "#56B4E9", "#8C6D00")  # of methods that the kit does not know
 REFERENCES = {"class-id": "class id (reference)", "unquantised": "unquantised (reference)"}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--")
@@ -34,7 +34,7 @@ CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Line keywords by which each method is known in every chart, in the order of a legend.
+    """Line style of each method, the same in every chart, in the order of a legend.
 
     Methods that the kit does not know come last, each with a colour and a marker of its own.
     """
@@ -67,7 +67,7 @@ def wrapped(title: str, width: int) -> str:
 
 
 def legend(figure: Figure, axis: Axes, *, below: bool = False) -> None:
-    """What the marks of an axis mean: beside it, or below, where there are many."""
+    """The legend of an axis: beside it, or below if there are many entries."""
     handles, labels = axis.get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "outside right upper"}
     figure.legend(handles, labels, **place, frameon=False, fontsize=8)
@@ -79,8 +79,8 @@ def proxy_distances(
 ) -> Figure:
     """Mean Hamming distance of two classes' proxies against how alike the classes are.
 
-    similarity (Y, Y), symmetric; proxies: two names, each with its (Y, K). A point is a tenth of
-    all pairs; there are fewer points where there are fewer pairs than ten.
+    similarity (Y, Y), symmetric; proxies: two names, each with its (Y, K). Each point is the mean
+    over a tenth of the pairs. With fewer than ten pairs, each point is a pair.
     """
     pairs = np.triu_indices(len(similarity), 1)
     order = similarity[pairs].argsort()
@@ -121,8 +121,8 @@ def loss_curves(history: pd.DataFrame) -> Figure:
 def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     """mAP@all against code length, one line per method; bars span the seeds.
 
-    cells: one row per method and code length, as tables.map_cells makes them. Where most of them
-    crowd above 95 %, that part has a panel of its own.
+    cells: one row per method and code length, from tables.map_cells. If most of them are above
+    95 %, that part has a panel of its own.
     """
     crowded = (cells["mean"] > 0.95).mean() > 0.5
     limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]

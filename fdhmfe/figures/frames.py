@@ -59,8 +59,8 @@ def neighbours(
 ) -> Figure:
     """One row per query: the query, then its nearest images with distance in bits.
 
-    right, distances: (Q, k). A hit of the query's class is framed blue and ticked, another class
-    vermilion and crossed, so that colour never speaks alone.
+    right, distances: (Q, k). A hit of the query's class has a blue frame and a tick, any other hit
+    a vermilion frame and a cross, so that nothing depends on colour alone.
     """
     count, k = right.shape
     figure = Figure(figsize=(1.1 * (k + 1), 1.35 * count), layout="constrained")
@@ -114,6 +114,6 @@ def panel_grid(count: int) -> tuple[int, int]:
 
 
 def unframe(figure: Figure) -> None:
-    """Leave each axis its left and lower edge: the other two carry nothing."""
+    """Remove the top and right edges of each axis, which carry no ticks."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)

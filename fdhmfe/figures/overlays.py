@@ -1,7 +1,7 @@
 """What a network looks at, drawn over the photograph: scores, kept regions, edges between tokens.
 
-A stage of S = side^2 tokens is a side x side grid, rows first; each token stands for one cell.
-`shifts` say per stage how many cells off the whole grid lies (see `receptive_field.stage_views`).
+A stage of S = side^2 tokens is a side x side grid, row by row; each token stands for one cell.
+`shifts` say, per stage, by how many cells the grid is moved (see `receptive_field.stage_views`).
 """
 
 import math
@@ -25,7 +25,7 @@ def token_centres(index: np.ndarray, tokens: int, shift: float) -> np.ndarray:
 
 
 def strongest(weights: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
-    """The (row, column) places (count, 2) of the largest allowed weights; both (N, N)."""
+    """(row, column) of the `count` largest allowed weights: (count, 2); both arguments (N, N)."""
     order = np.where(allowed, weights, -np.inf).ravel().argsort(kind="stable")[::-1]
     return np.stack(np.unravel_index(order[: min(count, allowed.sum())], weights.shape), axis=1)
 
@@ -102,9 +102,9 @@ def kept_panels(
     titles: Sequence[str],
     shifts: Sequence[float],
 ) -> Figure:
-    """Kept cells as they are, dropped ones darkened: per image, the kept positions (n,) per stage.
+    """Kept cells as they are, dropped cells darkened.
 
-    tokens: S_l of each stage.
+    kept: for each image, the kept positions (n,) per stage. tokens: S_l of each stage.
     """
     figure, axes = panels(images, titles)
     for row, image, stages in zip(axes, images, kept, strict=True):
@@ -132,9 +132,9 @@ def graph_over(
 ) -> Figure:
     """Nodes over the photograph, coloured by stage, and one panel of edges per title.
 
-    places (N, 2) as fractions, stage (N,) from 0, edges: title -> (E, 2) rows (listener, heard),
-    weights (N, N). An arrow points to the listener; its width follows the weight. Dashed: across.
-    Stages share a grid, so each is drawn a little beside the other.
+    places (N, 2) as fractions, stage (N,) from 0, edges: title -> (E, 2) rows (receiver, sender),
+    weights (N, N). An arrow points to the receiver; its width shows the weight. Edges between
+    stages are dashed. Stages share a grid, so each is drawn a little beside the other.
     """
     places = places + np.outer(stage - stage.mean(), (0.03, 0))
     figure = Figure(figsize=(3.1 * len(edges) + 1.2, 3.4), layout="constrained")
@@ -159,7 +159,7 @@ def graph_over(
 def arrow(
     axis: Axes, start: np.ndarray, end: np.ndarray, weight: float, *, same: bool = True
 ) -> None:
-    """An edge from the node that is heard to the one that listens; weights lie in 0..1."""
+    """An edge from the sender of a message to its receiver; the weight is in 0..1."""
     style = {
         "arrowstyle": "-|>",
         "color": "#D55E00",

@@ -1,4 +1,4 @@
-"""Losses in the plane: two bits are two coordinates, so a code is the quadrant a point lies in."""
+"""Losses in the plane: with two bits, u is a point and its code is the quadrant it lies in."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,7 +22,7 @@ BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
 def descend(
     loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rate: float
 ) -> np.ndarray:
-    """Gradient descent on the points themselves, no network: start (M, 2) -> (steps + 1, M, 2)."""
+    """Gradient descent on points, without a network: start (M, 2) -> path (steps + 1, M, 2)."""
     points, path = start.clone().requires_grad_(), [start.numpy()]
     for _ in range(steps):
         (slope,) = torch.autograd.grad(loss(points), points)
@@ -32,7 +32,7 @@ def descend(
 
 
 def snapshots(path: np.ndarray, *steps: int) -> dict[str, np.ndarray]:
-    """Beginnings of a path, by number of steps: what `trails` draws side by side."""
+    """The first `steps` steps of a path, for each number of steps: panels for `trails`."""
     return {f"{step} steps" if step else "start": path[: step + 1] for step in steps}
 
 
@@ -44,10 +44,10 @@ def trails(
     axes_names: tuple[str, str] = BITS,
     names: Sequence[str] = ("class 0", "class 1", "class 2", "class 3"),
 ) -> Figure:
-    """Small multiples: where points (M, 2) of each class went; paths: title -> (T, M, 2).
+    """The paths of points, coloured by class, one panel per title; paths: title -> (T, M, 2).
 
-    A mark is the last place, the line behind it the way there. labels (M,) are places in `names`.
-    proxies (Y, 2): stars.
+    A mark is where a point ends; the line shows how it got there. labels (M,) index `names`.
+    proxies (Y, 2) are drawn as stars.
     """
     figure, panels = square_panels(paths, axes_names)
     reach = 1.15 * max(np.abs(path).max() for path in paths.values())
@@ -73,7 +73,7 @@ def field(
     proxies: np.ndarray | None = None,
     reach: float = 2.0,
 ) -> Figure:
-    """The loss of one point wherever it lies, with arrows downhill, one panel per title.
+    """The loss of a point as a function of its place, with arrows downhill; one panel per title.
 
     losses: title -> function of points (M, 2) that returns one loss per point (M,). Panels share
     one colour scale, finer where the loss is small.
@@ -98,7 +98,7 @@ def field(
 
 
 def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
-    """Downhill, on a coarse grid; length follows the slope, up to a bound."""
+    """Arrows downhill on a coarse grid; their length is the slope, up to a bound."""
     ticks = torch.linspace(-0.9 * reach, 0.9 * reach, 10)
     points = torch.cartesian_prod(ticks, ticks).requires_grad_()
     (slope,) = torch.autograd.grad(loss(points).sum(), points)

@@ -1,4 +1,4 @@
-"""Charts of ranked results: how AP comes about, what ties and classes do to it."""
+"""Charts of ranked results: how AP is computed, and how ties and classes change it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from fdhmfe.figures.curves import BLUE, WIDTH, legend, wrapped
 
 
 def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
-    """How AP comes about, one panel per ranking: precision at each rank, right ones filled.
+    """How AP is computed, one panel per ranking: precision at each rank, filled if it is right.
 
     rankings: title -> (N,) bool, True where the image at that rank is right.
     """

@@ -1,4 +1,4 @@
-"""Charts of search: what a bit, a neighbour and a billion codes cost. Tables in, a Figure out."""
+"""Charts of search: the cost of bits, of recall and of database size. Tables in, a Figure out."""
 
 from typing import Any
 
@@ -96,10 +96,10 @@ def projection(
     largest: int,
     title: str,
 ) -> Figure:
-    """Time per query against database size: points that were measured, the line that is assumed.
+    """Time per query against database size: measured points, and a linear model of them.
 
-    measured, beside: columns n, cpu_ms; the model (a, b) of ms = a + b N is fitted to `measured`
-    and dotted beyond it, `beside` are points it has not seen.
+    measured, beside: columns n, cpu_ms. The model ms = a + b N, given as (a, b), was fitted to
+    `measured`; its line is dotted beyond. `beside` are points that it was not fitted to.
     """
     figure, axis = new(title)
     sizes = np.geomspace(measured.n.min(), largest, 60)

@@ -129,7 +129,7 @@ class Inputs:
 
     dataset: Dataset
     backbone: StageBackbone
-    backbone_id: str  # content hash of the weights
+    backbone_id: str  # identifies the backbone and its weights
     source: CachedSource | ImageSource
     channels: list[int]  # C_l of each stage
     shifts: list[float]  # of each stage's tokens, in cells: see `stage_views`

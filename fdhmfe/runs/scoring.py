@@ -72,7 +72,7 @@ def references(encoded: Encoded) -> list[dict[str, Any]]:
 def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str, Any]]:
     """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`.
 
-    top1 is the network's, measured apart; None leaves its row out.
+    top1: the network's top-1 accuracy, which codes alone do not give; None: no row for it.
     """
     arrays = tuple(codes[name] for name in CODE_ARRAYS)
     sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}

@@ -37,7 +37,7 @@ def only_the_first_prints() -> Iterator[None]:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's tensors are."""
+    """The device that a network's tensors are on."""
     tensors = (*network.parameters(), *network.buffers())
     return tensors[0].device if tensors else torch.device("cpu")
 

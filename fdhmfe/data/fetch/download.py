@@ -1,6 +1,6 @@
-"""Fetch one big file over a bad line: resumed, retried, compared with its checksum, then renamed.
+"""Download one big file over a bad connection: resume, retry, compare the checksum, then rename.
 
-What has arrived stays in `<name>.partial`, so a killed download goes on where it stopped.
+What has arrived is kept in `<name>.partial`, so a killed download continues where it stopped.
 """
 
 import errno
@@ -21,7 +21,7 @@ from fdhmfe.support.progress import progress
 
 PIECE, MEBIBYTE = 2**14, 2**20
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
-ATTEMPTS = 6  # in a row that bring nothing
+ATTEMPTS = 6  # in a row that bring no byte; set by hand, as the times are
 WAIT = wait_exponential_jitter(initial=1, max=60)  # seconds
 
 
@@ -42,10 +42,10 @@ PASSING = (
 
 
 def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
-    """Download `url` to `target`, unless it is there; says how the file is known (see `verify`).
+    """Download `url` to `target`, unless it is there; returns how it was checked (see `verify`).
 
-    A file that fails its checksum is discarded and fetched anew, once: a resumed file may have been
-    stitched from two versions. Raises DownloadError.
+    A file that fails its checksum is discarded and fetched again, once: a resumed file may be made
+    of two versions. Raises DownloadError.
     """
     partial = target.with_name(f"{target.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
 
 
 def persist(url: str, partial: Path, size: int) -> None:
-    """Try until the file is whole; DownloadError after ATTEMPTS tries that brought nothing."""
+    """Try until the file is complete; DownloadError after ATTEMPTS tries that brought no byte."""
     before = -1
     while arrived(partial) > before:
         before = arrived(partial)
@@ -93,8 +93,8 @@ def persist(url: str, partial: Path, size: int) -> None:
 def append_rest(url: str, partial: Path, size: int) -> None:
     """One request for what `partial` still lacks. Raises one of PASSING, or DownloadError.
 
-    The rest is asked for only `If-Range` the file is still the one that we began with; otherwise,
-    and from a server that can't resume, all of it comes again.
+    The header `If-Range` asks for the rest only if the file on the server has not changed. If it
+    has, or if the server cannot resume, the whole file is sent again.
     """
     version = version_of(partial)
     have = arrived(partial) if version.exists() else 0
@@ -132,7 +132,7 @@ def append_rest(url: str, partial: Path, size: int) -> None:
 
 
 def save(answer: requests.Response, file: BinaryIO) -> Iterator[None]:
-    """Write what comes piece by piece (a broken one is lost), and yield at each mebibyte."""
+    """Write the answer piece by piece (a broken piece is lost), and yield after each mebibyte."""
     for number, piece in enumerate(answer.iter_content(PIECE), 1):
         file.write(piece)
         if number % (MEBIBYTE // PIECE) == 0:
@@ -140,7 +140,7 @@ def save(answer: requests.Response, file: BinaryIO) -> Iterator[None]:
 
 
 def refuse(answer: requests.Response) -> None:
-    """Raise Interrupted for a status that may pass, DownloadError for one that will not."""
+    """Raise Interrupted for a status that may be temporary, DownloadError for a lasting one."""
     code = answer.status_code
     if code == requests.codes.too_many_requests or code >= 500:
         raise Interrupted(f"HTTP {code}")
@@ -149,7 +149,7 @@ def refuse(answer: requests.Response) -> None:
 
 
 def version_of(partial: Path) -> Path:
-    """Where the version of the file on the server that `partial` belongs to is kept."""
+    """The file that notes to which version of the server's file `partial` belongs."""
     return partial.with_name(f"{partial.name}.etag")
 
 
@@ -160,7 +160,7 @@ def discard(partial: Path) -> None:
 
 
 def remember(version: Path, headers: Mapping[str, str]) -> None:
-    """Keep what identifies this version of the file; without any, nothing can be resumed."""
+    """Note what identifies this version of the file; without it, a download cannot be resumed."""
     etag = headers.get("ETag", "")
     mark = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
     if mark:
@@ -194,7 +194,7 @@ def say(state: RetryCallState) -> None:
 
 
 def verify(path: Path, checksum: str, size: int = 0) -> str:
-    """Say how a file is known; DownloadError if it is not the one expected.
+    """Return how a file was checked; DownloadError if it is not the one expected.
 
     Without a published checksum, the SHA-256 of the first copy seen is recorded in `<name>.sha256`
     beside it (as sha256sum writes it), and later copies are compared with that.

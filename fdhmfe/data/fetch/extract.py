@@ -1,4 +1,4 @@
-"""Unpack an archive from the internet: plain files and folders, below one folder, of sane size.
+"""Unpack an archive from the internet: only files and folders, below one folder, of sane size.
 
 All headers are checked before the first byte is written, so a refused archive leaves nothing.
 """
@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, cast
 from fdhmfe.support.progress import progress
 
 MOST_FILES = 1_000_000
-EXPANSION, SLACK = 3, 2**28  # photographs hardly shrink: more than this is a bomb
+EXPANSION, SLACK = 3, 2**28  # set by hand: photographs hardly shrink; more is a bomb
 
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),

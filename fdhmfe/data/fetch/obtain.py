@@ -1,4 +1,4 @@
-"""Bring an official data set into a folder: fetch, compare, unpack; or say how to by hand."""
+"""Bring an official data set into a folder (fetch, check, unpack), or say how to do it by hand."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ from fdhmfe.data.fetch.sources import SOURCES, Archive, Source
 def obtain(name: str, root: Path, *, download: bool = True) -> None:
     """Make `root` hold the data set `name`, from the archives in it or, if allowed, the internet.
 
-    Does nothing where the data set is there already. Raises DataError (with instructions, where a
-    person has to act), DownloadError or ExtractError.
+    Does nothing if the data set is already there. Raises DataError (with instructions, if a person
+    has to act), DownloadError or ExtractError.
     """
     source = SOURCES[name]
     if source.is_in(root):
@@ -40,7 +40,7 @@ def obtain(name: str, root: Path, *, download: bool = True) -> None:
 
 
 def wanted(source: Source, root: Path, download: bool) -> list[Archive]:
-    """The archives that are there or may be fetched; none at all if a needed one is neither."""
+    """The archives that are there or may be fetched; an empty list if a needed one is neither."""
     able = [a for a in source.archives if (root / a.name).exists() or (download and a.url)]
     return able if all(a in able or a.optional for a in source.archives) else []
 
@@ -63,7 +63,7 @@ def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -
 
 
 def instructions(name: str, root: Path) -> str:
-    """What a person must fetch, from where, where to put it, and what to run then."""
+    """What a person must fetch, from where, where to put it, and which command to run then."""
     source = SOURCES[name]
     lines = [f"{source.title} is not in {root}. {source.by_hand}".rstrip()]
     lines += [f"  from  {source.home}", f"  terms {source.terms}"]

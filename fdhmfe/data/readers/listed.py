@@ -1,6 +1,6 @@
-"""Readers of data sets whose owners list the images: text files, or MATLAB's.
+"""Readers of data sets whose owners list the images, in text files or MATLAB files.
 
-Each takes the official layout unchanged and returns what `own` says.
+Each reads the official layout unchanged and returns what the module `own` describes.
 """
 
 from pathlib import Path
@@ -30,9 +30,9 @@ def read_cub(config: Config) -> Reading:
 
 
 def read_nabirds(config: Config) -> Reading:
-    """The official nabirds folder: CUB's lists, but most of classes.txt are inner nodes of a tree.
+    """The official nabirds folder: the same lists as CUB.
 
-    Only the classes that have images count.
+    classes.txt is a tree, of which only the classes that have images are read.
     """
     root = official_folder(config, "nabirds")
     classes, table = cub_lists(root)
@@ -104,7 +104,7 @@ def read_vegfru(config: Config) -> Reading:
     """The official VegFru folder: vegfru_list/*.txt with lines "<path> <class number>".
 
     The literature trains on `train` alone (dataset `vegfru`) or on `train` and `val`
-    (`vegfru_trainval`), with different databases: their numbers do not compare.
+    (`vegfru_trainval`). Their databases differ, so their numbers cannot be compared.
     """
     root = official_folder(config, "vegfru")
     lists = {"train": "train", "test": "test"}

@@ -15,11 +15,11 @@ from fdhmfe.support.places import resolve
 from fdhmfe.support.progress import progress
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-MANY = 20_000  # images: from here on hashing them takes long enough to show
+MANY = 20_000  # images (set by hand): from here on, hashing shows its progress
 
 
 def required_folder(config: Config) -> Path:
-    """The folder `data_dir` names; DataError saying how to give it otherwise."""
+    """The folder that `data_dir` names; if it is missing, a DataError says how to give it."""
     if not config.data_dir:
         raise DataError(
             f"dataset {config.dataset!r} needs data_dir, the folder it is in "
@@ -36,7 +36,7 @@ def required_folder(config: Config) -> Path:
 
 
 def official_folder(config: Config, name: str) -> Path:
-    """`data_dir`, or the folder `name` in it, as the official archive calls its top folder."""
+    """The folder `name` (the top of the official archive) in `data_dir`, else `data_dir`."""
     root = required_folder(config)
     return root / name if (root / name).is_dir() else root
 
@@ -88,7 +88,7 @@ def read_pairs(path: Path, form: str, numbers: Iterable[int] = ()) -> list[list[
 
 
 def read_mat(path: Path, *names: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file, flat; DataError if one, or the file, is missing or unreadable."""
+    """Variables of a MATLAB file; DataError if the file or a variable is missing or unreadable."""
     present(path)
     try:
         content = loadmat(path, squeeze_me=True)
@@ -119,7 +119,7 @@ def by_class_name(
 def by_class_folder(rows: list[tuple[str, int, str]]) -> tuple[list[str], pd.DataFrame]:
     """Class names and table from (path, class number, split): a class is named by its folder.
 
-    DataError where images of one folder have several numbers, or one number several folders.
+    DataError if images of one folder have several numbers, or one number has several folders.
     """
     folders = pd.DataFrame(
         [(number, path.rpartition("/")[0]) for path, number, _ in rows],

@@ -1,7 +1,7 @@
 """One reader per data set: its official layout, unchanged, becomes a table of images.
 
 A reader returns the data set's name and root, its class names, and a table with the columns path,
-label, split and mask. It raises DataError for lists that are missing, malformed or at odds.
+label, split and mask. It raises DataError for lists that are missing, malformed or contradictory.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ def read_toy(config: Config) -> Reading:
 def read_leeds(config: Config) -> Reading:
     """Leeds Butterfly: images/<class 3 digits><number>, a mask each; half of each class is train.
 
-    The release has no official split; ours follows the hash of the file name.
+    The release has no official split; ours depends on the hash of the file name.
     """
     root = official_folder(config, "leedsbutterfly")
     images = image_files(root / "images")
