@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from fdhmfe import config
+from fdhmfe.lessons import lesson
 from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters, ordered_notebooks
 
 PATHS = ordered_notebooks()
@@ -200,3 +201,11 @@ def test_solutions_belong_to_notebooks_check_themselves_and_stamp(solution):
     assert any(f'lab = lesson.begin("solutions/{solution.stem}", globals())' in c for c in code)
     assert sum(c.count("lab.check(") for c in code) >= 3
     assert code[-1] == "lab.stamp()"
+
+
+def test_a_run_opened_by_its_folder_may_have_moved_data():
+    namespace = {"profile": "smoke", "run_dir": "a", "data_dir": "moved", "weights": "w.pth"}
+    lab = lesson.begin("11_explorer", namespace)
+    assert lab.given == {"profile": "smoke"}
+    with pytest.raises(ValueError, match="dataset 'toy' draws its own images"):
+        lesson.begin("11_explorer", {"data_dir": "moved"})
