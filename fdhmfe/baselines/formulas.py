@@ -54,15 +54,6 @@ def dissimilar_target(labels: Tensor) -> float:
     return -similar / max(1, len(labels) ** 2 - similar)
 
 
-def asymmetric_pair_loss(f: Tensor, solved: Tensor, target: Tensor) -> Tensor:
-    """12 / K times the mean of (K S_ij - f_i . b_j)^2; f (B, K), solved b (M, K), target S (B, M).
-
-    Source: ADSH (arXiv 1707.08325); the factor 12 / K is SEMICON's (arXiv 2209.13833).
-    """
-    bits = f.shape[1]
-    return 12 / bits * (bits * target - f @ solved.T).square().mean()
-
-
 def solve_codes(
     solved: Tensor, f: Tensor, labels: Tensor, *, dissimilar: float, gamma: float
 ) -> Tensor:

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe import losses
 from fdhmfe.baselines import formulas
 from fdhmfe.baselines.centres import balanced_codes, hash_centres
 from fdhmfe.baselines.networks import PartHash
-from fdhmfe.losses import Losses, Objective, Step
+from fdhmfe.losses import Losses, Objective, Step, proxy_loss
 from fdhmfe.network import Output, binarise
 from fdhmfe.proxies import random_proxies
 
@@ -30,8 +29,7 @@ class OrthoHashLoss(Objective):
         self.scale, self.margin = scale, margin
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        sizes = {"scale": self.scale, "margin": self.margin}
-        loss = losses.proxy_loss(output.u, labels, output.proxies, **sizes)
+        loss = proxy_loss(output.u, labels, output.proxies, scale=self.scale, margin=self.margin)
         return loss, {"proxy": loss}
 
 
@@ -125,9 +123,11 @@ class ADSHLoss(Objective):
     """Outputs of the batch against codes B of all training images, solved after each epoch.
 
     Buffers: `solved` B (M, K), random at first; `outputs` (M, K), the last tanh(u) of each image,
-    0 at first. The quantisation term is 12 / K / M times the mean over the batch of |f_i - b_i|^2;
-    gamma is its weight; 200 is the authors'. B is made from labels, not from images. So the network
-    codes the database, too, and B is scored apart, as `dcc`. Source: ADSH (arXiv 1707.08325).
+    0 at first. The pair term is 12 / K times the mean of (K S_ij - f_i . b_j)^2; S_ij is 1 for a
+    similar pair, else `dissimilar_target`. The quantisation term is 12 / K / M times the mean over
+    the batch of |f_i - b_i|^2; gamma is its weight; 200 is the authors'. B is made from labels, not
+    from images. So the network codes the database, too, and B is scored apart, as `dcc`.
+    Sources: ADSH (arXiv 1707.08325); the factor 12 / K: SEMICON (arXiv 2209.13833).
     """
 
     tuned = "gamma"
@@ -145,9 +145,10 @@ class ADSHLoss(Objective):
         index, f = known(step).index, output.u.tanh()
         self.outputs[index] = f.detach()
         target = torch.where(labels[:, None] == self.labels, 1.0, self.dissimilar)  # (B, M)
-        pair = formulas.asymmetric_pair_loss(f, self.solved, target)
+        bits = f.shape[1]
+        pair = 12 / bits * (bits * target - f @ self.solved.T).square().mean()
         apart = (f - self.solved[index]).square().sum(1).mean()
-        quantisation = 12 / f.shape[1] / len(self.labels) * apart
+        quantisation = 12 / bits / len(self.labels) * apart
         return pair + self.gamma * quantisation, {"pair": pair, "quantisation": quantisation}
 
     @torch.no_grad()
@@ -165,10 +166,10 @@ class ExchNetLoss(ADSHLoss):
     """ADSH's loss, plus a loss for different parts; in the second half, parts are exchanged.
 
     Each part is replaced, with probability 1/2, by its anchor: the mean of this part over the class
-    in the last epoch. So part p must mean the same in all images of a class. In that half, the mean
-    distance of each part to its anchor counts, too. Half was set by hand;
-    public versions begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and
-    `counts` of this epoch. Source: ExchNet (arXiv 2008.01369).
+    in the last epoch. So part p must mean the same in all images of a class. In this half, the mean
+    distance of the parts to their anchors is added, too. Half was set by hand; public versions
+    begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and `counts` of this
+    epoch. Source: ExchNet (arXiv 2008.01369).
     """
 
     def __init__(

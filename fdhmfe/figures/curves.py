@@ -81,13 +81,14 @@ def proxy_distances(
 
 def loss_curves(history: pd.DataFrame) -> Figure:
     """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
-    parts = [column for column in history.columns if column != "epoch"]
-    figure, axes = frames.panels(len(parts), 3, (frames.WIDTH / 3, 1.5), (0, 0.3), sharex=True)
-    for axis, part in zip(axes, parts, strict=True):
-        axis.plot(history.epoch, history[part], color=frames.BLUE, marker="o", markersize=3)
-        axis.set_title(part, fontsize=9)
+    parts = history.set_index("epoch")
+    size = frames.WIDTH / 3, 1.5
+    figure, axes = frames.panels(parts.shape[1], 3, size, (0, 0.3), sharex=True)
+    for axis, (name, part) in zip(axes, parts.items(), strict=True):
+        axis.plot(part, color=frames.BLUE, marker="o", markersize=3)
+        axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=8)
-        axis.set_ylim(0, 1.1 * history[part].max() or 1)
+        axis.set_ylim(0, 1.1 * part.max() or 1)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("mean over the epoch", fontsize=9)
     return figure
@@ -105,17 +106,21 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     figure, axes = frames.panels(len(limits), 1, size, framed=False, sharex=True)
     for axis, limit in zip(axes, limits, strict=True):
         for method, look in styles(cells.method).items():
-            rows = 100 * cells[cells.method == method].set_index("bits")[["mean", "min", "max"]]
-            rows = rows.sort_index()
-            spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
+            rows = cells[cells.method == method].sort_values("bits")
+            spread = seed_spread(rows)
             bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
-            axis.errorbar(rows.index, rows["mean"], **bars, **look)
+            axis.errorbar(rows.bits, 100 * rows["mean"], **bars, **look)
         axis.set(ylabel="mAP@all (%)", ylim=limit)
     axes[-1].set_xlabel("code length (bits)")
     axes[-1].set_xticks(sorted(cells.bits.unique()))
     axes[0].set_title(frames.wrapped(title), fontsize=8)
     frames.legend(figure, axes[0], "lower center", ncols=3)
     return figure
+
+
+def seed_spread(rows: pd.DataFrame) -> np.ndarray:
+    """Points of mAP below and above the mean (2, n), of columns mean, min and max (0..1)."""
+    return 100 * np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
 
 
 def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
@@ -175,8 +180,7 @@ def sensitivity(table: pd.DataFrame, title: str) -> Figure:
     for axis, (name, points) in zip(axes, settings, strict=True):
         points = points.sort_values("value")
         places = np.arange(len(points))
-        spread = 100 * np.array([points["mean"] - points["min"], points["max"] - points["mean"]])
-        bars = {"yerr": spread, "capsize": 3, "color": frames.BLUE, "marker": "o"}
+        bars = {"yerr": seed_spread(points), "capsize": 3, "color": frames.BLUE, "marker": "o"}
         axis.errorbar(places, 100 * points["mean"], **bars)
         axis.set_xticks(places, [f"{value:g}" for value in points.value])
         axis.set_xlabel(name)

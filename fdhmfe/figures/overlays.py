@@ -36,16 +36,14 @@ def photograph(axis: Axes, image: Image.Image, *, grey: bool = False) -> None:
     """An image on the unit square, so that fractions of it are coordinates."""
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     axis.imshow(pixels, extent=(0, 1, 1, 0), cmap="gray", vmin=0, vmax=255)
-    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), autoscale_on=False)
 
 
 def over(axis: Axes, cells: np.ndarray, side: int, shift: float, **look: Any) -> AxesImage:
     """A stage's grid over the photograph: cells (side, side, ..), or more if there is a rim."""
     start = (shift - (len(cells) - side) / 2) / side
     end = start + len(cells) / side
-    drawn = axis.imshow(cells, extent=(start, end, end, start), **look)
-    axis.set(xlim=(0, 1), ylim=(1, 0))
-    return drawn
+    return axis.imshow(cells, extent=(start, end, end, start), **look)
 
 
 def rows_of_panels(
