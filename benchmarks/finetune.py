@@ -13,7 +13,6 @@ Weights not given are downloaded; `random` in place of a file starts from none (
 first classes only. Its numbers say nothing about the methods.
 """
 
-import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -23,8 +22,6 @@ import torch
 from rows import ROOT, parser, write_rows
 from safetensors.torch import save_file
 from torchvision.models import get_model
-
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
 from fdhmfe import config
 from fdhmfe.data.dataset import Dataset

@@ -21,8 +21,6 @@ import psutil
 from PIL import Image
 from rows import ROOT, load_average, parser, write_rows
 
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
-
 from fdhmfe import config, search
 from fdhmfe.codes import Identity
 from fdhmfe.encoding.job import read_shards

@@ -11,7 +11,6 @@ fdhmfe.metrics with ties in expectation. `extra_memory_mb` is the peak of what o
 call allocates by way of Python and NumPy (not scaled).
 """
 
-import sys
 import time
 import tracemalloc
 from functools import partial
@@ -19,9 +18,7 @@ from statistics import median
 
 import faiss
 import numpy as np
-from rows import ROOT, in_own_process, load_average, parser, write_rows
-
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+from rows import in_own_process, load_average, parser, write_rows
 
 from fdhmfe.codes import as_bytes, blocks, pack
 from fdhmfe.metrics import mean_average_precision

@@ -13,15 +13,12 @@ milvus is the client's alone. Without the extra `engine`, the rows of milvus are
 """
 
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from rows import ROOT, in_own_process, load_average, parser, write_rows
-
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+from rows import in_own_process, load_average, parser, write_rows
 
 from fdhmfe import search
 from fdhmfe.codes import Identity, as_bytes, pack
