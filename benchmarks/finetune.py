@@ -13,20 +13,15 @@ Weights not given are downloaded; `random` in place of a file starts from none (
 first classes only. Its numbers say nothing about the methods.
 """
 
-import argparse
-import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from rows import write_rows
+from rows import ROOT, parser, write_rows
 from safetensors.torch import save_file
 from torchvision.models import get_model
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
 
 from fdhmfe import config
 from fdhmfe.data.dataset import Dataset
@@ -96,11 +91,8 @@ def run(options, backbone, method, bits, seed):
 
 
 def parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--out", type=Path, default=ROOT / "results/benchmarks/finetune.csv")
+    arguments = parser(__doc__, "finetune")
+    add = arguments.add_argument
     add("--runs", type=Path, default=ROOT / "results/finetune", help="where the runs are kept")
     add("--dataset", default="cub200", choices=config.DATASETS)
     add("--data-dir", default="", help="the folder of its images")
@@ -112,11 +104,11 @@ def parse():
     add("--size", type=int, default=224, help="pixels per side")
     add("--epochs", type=int, default=30)
     add("--batch-size", type=int, default=64, help="of all processes together")
-    add("--precision", default="bf16", choices=config.CHOICES["precision"])
+    add("--precision", default="bf16", help="of the backbone: 32 or bf16")
     add("--compile", action="store_true")
     add("--workers", type=int, default=8, help="decoding processes for each GPU")
     add("--steps", type=int, default=0, help="try it out: batches per epoch; 0: the real thing")
-    options = parser.parse_args()
+    options = arguments.parse_args()
     options.weights = dict(pair.partition("=")[::2] for pair in options.weights)
     return options
 

@@ -8,7 +8,6 @@ grow. `engine` (only with the extra of that name): codes into embedded Milvus, i
 its server and resumed; the count must be exact and answers those of exact FAISS, ties aside.
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -18,11 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
-from rows import load_average, write_rows
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+from rows import ROOT, load_average, parser, write_rows
 
 from fdhmfe import config, search
 from fdhmfe.codes import Identity
@@ -61,27 +58,17 @@ def write_images(folder, count):
         Image.fromarray(pixels).resize((160, 120)).save(path)
 
 
-def memory_mb(pid):
-    """Resident memory of a process now, 0 if it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return 0
-    lines = [line for line in status.splitlines() if line.startswith("VmRSS")]
-    return int(lines[0].split()[1]) / 1024 if lines else 0
-
-
 def encode_until(run, images, out, stop_at):
     """Run the encoder, kill it once `stop_at` shards are there.
 
     Returns seconds, samples of (shards there, memory in MB), and whether it was killed.
     """
     command = [sys.executable, "-m", "fdhmfe", "encode", str(run), str(images), str(out)]
-    process = subprocess.Popen([*command, "--shard-size", "512"], env=ENV)
+    process = psutil.Popen([*command, "--shard-size", "512"], env=ENV)
     started, samples = time.perf_counter(), []
     while process.poll() is None:
         done = len(list((out / "shards").glob("*.npz")))
-        samples.append((done, memory_mb(process.pid)))
+        samples.append((done, process.memory_info().rss / 2**20))
         if done >= stop_at:
             process.send_signal(signal.SIGKILL)
         time.sleep(0.2)
@@ -157,14 +144,11 @@ def engine(count, folder, _):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/killed.csv")
-    parser.add_argument("--run", type=Path, help="a finished run; else one of one epoch is made")
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--codes", type=int, default=10**6)
-    options = parser.parse_args()
+    arguments = parser(__doc__, "killed")
+    arguments.add_argument("--run", type=Path, help="a finished run; else one of one epoch is made")
+    arguments.add_argument("--images", type=int, default=20_000)
+    arguments.add_argument("--codes", type=int, default=10**6)
+    options = arguments.parse_args()
     jobs = [(encoding, options.images)]
     if search.engine_installed():
         jobs.append((engine, options.codes))

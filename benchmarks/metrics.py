@@ -11,23 +11,14 @@ fdhmfe.metrics with ties in expectation. `extra_memory_mb` is the peak of what o
 call allocates by way of Python and NumPy (not scaled).
 """
 
-import argparse
-import os
-import sys
 import time
 import tracemalloc
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 
 import faiss
 import numpy as np
-from rows import load_average, write_rows
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+from rows import in_own_process, load_average, parser, write_rows
 
 from fdhmfe.codes import as_bytes, blocks, pack
 from fdhmfe.metrics import mean_average_precision
@@ -115,13 +106,6 @@ def measure(with_memory, dataset, evaluator, ties, n_timed):
     return *times, value, memory
 
 
-def in_own_process(threads, *job):
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
-    # spawn: a forked process would keep this one's threads
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, *job).result()
-
-
 def row_of(dataset, threads, evaluator, ties, n_timed, calls):
     """One row of the table, from the calls of one evaluator."""
     n_query, n_database, n_class = SIZES[dataset]
@@ -162,18 +146,15 @@ def plan(dataset):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/metrics.csv")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    arguments = parser(__doc__, "metrics")
+    arguments.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    arguments.add_argument("--repeats", type=int, default=5)
+    options = arguments.parse_args()
     rows = []
     for dataset in options.sizes:
         jobs = plan(dataset)
         rounds = [
-            [in_own_process(threads, turn == 0, dataset, *job) for threads, *job in jobs]
+            [in_own_process(threads, measure, turn == 0, dataset, *job) for threads, *job in jobs]
             for turn in range(options.repeats)
         ]
         own = [

@@ -1,7 +1,33 @@
-"""What a benchmark measured, as a table."""
+"""What all benchmarks share: their options, a process of one's own, and the table they write."""
 
-import csv
+import argparse
 import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the kit need not be installed
+
+
+def parser(description, name):
+    """A parser of command lines that knows --out, by default results/benchmarks/<name>.csv."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--out", type=Path, default=ROOT / f"results/benchmarks/{name}.csv")
+    return made
+
+
+def in_own_process(threads, function, *arguments):
+    """What the function returns, called in a new process on that many threads."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
+    # spawn: a forked process would keep this one's threads
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def load_average():
@@ -10,9 +36,6 @@ def load_average():
 
 
 def write_rows(path, rows):
-    """Write rows (dicts with the keys of the first) as CSV, making the folder if need be."""
+    """Write rows (dicts with the same keys) as CSV, making the folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(path, index=False)

@@ -12,21 +12,13 @@ queries at once (`single_ms`: of one); those of building, saving and loading are
 milvus is the client's alone. Without the extra `engine`, the rows of milvus are left out.
 """
 
-import argparse
-import os
 import resource
-import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from rows import load_average, write_rows
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed
+from rows import in_own_process, load_average, parser, write_rows
 
 from fdhmfe import search
 from fdhmfe.codes import Identity, as_bytes, pack
@@ -149,40 +141,28 @@ def answers(hits, times, truth):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/search.csv")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[10**5, 10**6, 10**7])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--bits", type=int, default=48)
-    parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    arguments = parser(__doc__, "search")
+    arguments.add_argument("--sizes", nargs="+", type=int, default=[10**5, 10**6, 10**7])
+    arguments.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    arguments.add_argument("--bits", type=int, default=48)
+    arguments.add_argument("--queries", type=int, default=1000)
+    arguments.add_argument("--k", type=int, default=100)
+    arguments.add_argument("--repeats", type=int, default=5)
+    options = arguments.parse_args()
     wanted = [kind for kind in options.kinds if kind != "milvus" or search.engine_installed()]
     jobs = [("faiss", "flat"), *((kind,) for kind in wanted if kind != "flat")]  # the truth first
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes below
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         options.truth = Path(folder)
         for count in options.sizes:
             for kinds in [kinds for kinds in jobs if count <= LARGEST.get(kinds[0], count)]:
-                found = in_own_process(kinds, count, options)
+                with tempfile.TemporaryDirectory() as own:
+                    found = in_own_process(1, measure, kinds, count, options, Path(own))
                 for row in found:
                     print(*row.values(), flush=True)
                 rows += found
                 write_rows(options.out, rows)
-
-
-def in_own_process(kinds, count, options):
-    # spawn: a forked process would keep this one's threads
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
-    ):
-        return process.submit(measure, kinds, count, options, Path(folder)).result()
 
 
 if __name__ == "__main__":

@@ -190,16 +190,11 @@ class FDHMFELoss(Objective):
         }
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        """The weighted sum, and each term before weighting. The output must have proxies."""
-        terms = self.terms(output, labels)
-        parts = {n: terms[n]() for n, weight in self.weights.items() if weight and n in terms}
-        total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
-        return total, parts
-
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Callable[[], Tensor]]:
-        """A function for each term that this output allows."""
+        """The weighted sum, and each term before weighting; ValueError without proxies."""
         u, proxies, logits, kept, classes, _ = output
-        terms = {
+        if proxies is None:
+            raise ValueError("FDHMFELoss needs a network with proxies: give it `proxies`")
+        terms: dict[str, Callable[[], Tensor]] = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),
             "triplet": partial(batch_hard_triplet_loss, u, labels, margin=self.triplet_margin),
             "balance": partial(balance_loss, u),
@@ -212,4 +207,6 @@ class FDHMFELoss(Objective):
         if classes is not None:
             every = classes.flatten(0, 1), labels.repeat(len(classes))
             terms["class"] = partial(class_loss, *every, smoothing=self.smoothing)
-        return terms
+        parts = {n: terms[n]() for n, weight in self.weights.items() if weight and n in terms}
+        total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
+        return total, parts

@@ -53,13 +53,16 @@ def evaluate(
     and Najork, "Computing information retrieval performance measures ... tied scores", ECIR 2008.
     """
     _check_wanted(cuts, ties)
-    task = _check((query_codes, database_codes), (query_labels, database_labels))
-    queries, items = len(task.query), len(task.database)
+    query, database, bits = _check_codes(query_codes=query_codes, database_codes=database_codes)
+    queries, items = len(query), len(database)
+    query_labels = _check_labels(query_labels, "query_labels", queries)
+    database_labels = _check_labels(database_labels, "database_labels", items)
     ap, hits = ({(rule, k): np.zeros(queries) for rule in ties for k in cuts} for _ in range(2))
-    curve = np.zeros((2, task.bits + 1))
+    curve = np.zeros((2, bits + 1))
     # Harmonic numbers 0..N, in extended precision: ranks multiply the errors of their differences.
     harmonic = np.append(0, (1 / np.arange(1, items + 1, dtype=np.longdouble)).cumsum())
-    for block in _blocks(task, "index" in ties):
+    by_index = "index" in ties
+    for block in _blocks(query, database, query_labels, database_labels, bits, by_index):
         for rule, k in ap:
             cut = items if k is None else min(k, items)
             sums = _by_index(block, cut) if rule == "index" else _tied(block, cut, rule, harmonic)
@@ -68,7 +71,7 @@ def evaluate(
         inside = block.hits_until
         curve[0] += (inside / np.maximum(block.items_until, 1)).sum(axis=0)
         curve[1] += (inside / np.maximum(block.relevant, 1)[:, None]).sum(axis=0)
-    return Scores(ap, hits, (np.arange(task.bits + 1), *curve / queries))
+    return Scores(ap, hits, (np.arange(bits + 1), *curve / queries))
 
 
 def mean_average_precision(
@@ -149,14 +152,6 @@ def hamming_distance(a: ArrayLike, b: ArrayLike) -> Array:
     return hamming(packed, other).astype(np.int64)
 
 
-class _Task(NamedTuple):  # the checked arguments, codes packed
-    query: Array  # (Q, W)
-    database: Array  # (N, W)
-    bits: int
-    query_labels: Array
-    database_labels: Array
-
-
 class _Block(NamedTuple):
     """Counts for B queries, from one pass over their distances."""
 
@@ -174,16 +169,21 @@ class _Block(NamedTuple):
     r_before: Array  # nearer relevant items
 
 
-def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
-    """One pass over all distances, some queries at a time."""
-    by_label = task.database_labels.argsort(kind="stable")
-    labels = task.database_labels[by_label]
-    first, last = (np.searchsorted(labels, task.query_labels, side) for side in ("left", "right"))
-    at_once = max(len(labels), task.bits)  # large arrays are faster, but not for counting: `_count`
-    for rows in blocks(len(task.query), max(1, 2**20 // at_once)):
-        parts = [task.query[rows][part] for part in blocks(len(first[rows]), 2**17 // at_once or 1)]
-        parts = [hamming(part, task.database) for part in parts]
-        items = np.concatenate([_count(part, task.bits) for part in parts])
+def _blocks(
+    query: Array, database: Array, own: Array, others: Array, bits: int, by_index: bool
+) -> Iterator[_Block]:
+    """One pass over all distances of packed codes, some queries at a time.
+
+    own (Q,) and others (N,): the labels of query and database.
+    """
+    by_label = others.argsort(kind="stable")
+    labels = others[by_label]
+    first, last = (np.searchsorted(labels, own, side) for side in ("left", "right"))
+    at_once = max(len(labels), bits)  # large arrays are faster, but not for counting: `_count`
+    for rows in blocks(len(query), max(1, 2**20 // at_once)):
+        few = blocks(len(query[rows]), max(1, 2**17 // at_once))
+        parts = [hamming(query[rows][part], database) for part in few]
+        items = np.concatenate([_count(part, bits) for part in parts])
         distances, relevant = np.concatenate(parts), last[rows] - first[rows]
         row, nth = _ragged(relevant)
         near = distances[row, by_label[first[rows][row] + nth]]
@@ -193,7 +193,7 @@ def _blocks(task: _Task, by_index: bool) -> Iterator[_Block]:
         if by_index:
             # The narrow integers of `hamming` make NumPy's stable sort a radix sort.
             order = distances.argsort(axis=1, kind="stable")
-            found = task.database_labels[order] == task.query_labels[rows, None]
+            found = others[order] == own[rows, None]
             ranks = np.flatnonzero(found) % len(labels) + 1
         bucket = np.nonzero(hits)
         n, r = items[bucket], hits[bucket]
@@ -281,13 +281,6 @@ def _check_labels(values: ArrayLike, name: str, n_codes: int) -> Array:
     if labels.shape != (n_codes,) or labels.dtype.kind not in "iu":
         raise ValueError(f"{name} must be {n_codes} integers, not {labels.dtype} {labels.shape}")
     return labels.astype(np.int64, copy=False)
-
-
-def _check(codes: tuple, labels: tuple) -> _Task:
-    query, database, bits = _check_codes(query_codes=codes[0], database_codes=codes[1])
-    query_labels = _check_labels(labels[0], "query_labels", len(query))
-    database_labels = _check_labels(labels[1], "database_labels", len(database))
-    return _Task(query, database, bits, query_labels, database_labels)
 
 
 def _check_wanted(cuts: Sequence[int | None], ties: Sequence[Ties]) -> None:

@@ -38,13 +38,14 @@ class HashNetwork(nn.Module):
     def arrange(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Reassign the proxies: classes that look alike get similar ones (`proxies.arrange`).
 
-        features (M, C): of the training images, before training; labels (M,) in 0..Y-1. Raises
-        ValueError without proxies. If several processes train, the caller makes them agree.
+        features (M, C): of the training images, before training; labels (M,) in 0..Y-1. A class
+        without images is like no other. Raises ValueError without proxies. If several processes
+        train, the caller makes them agree.
         """
         if self.proxies is None:
             raise ValueError(f"{type(self).__name__} has no proxies to arrange")
-        arranged = arrange(self.proxies.cpu().numpy(), class_similarity(features, labels))
-        self.proxies.copy_(torch.from_numpy(arranged))
+        similarity = class_similarity(features, labels, len(self.proxies))
+        self.proxies.copy_(torch.from_numpy(arrange(self.proxies.cpu().numpy(), similarity)))
 
     @torch.no_grad()
     def codes(self, maps: Iterable[Tensor]) -> Tensor:

@@ -58,20 +58,23 @@ def linear_code(
     return words
 
 
-def class_means(u: Tensor, labels: np.ndarray) -> Tensor:
-    """Mean per class of u (M, K), codes or features: (Y, K); NaN for a class without images."""
-    own = F.one_hot(torch.from_numpy(labels)).to(u.dtype)  # (M, Y)
+def class_means(u: Tensor, labels: np.ndarray, classes: int = -1) -> Tensor:
+    """Mean per class of u (M, K), codes or features: (Y, K); NaN for a class without images.
+
+    labels (M,) in 0..Y-1; classes: Y, or -1 for one more than the largest label.
+    """
+    own = F.one_hot(torch.from_numpy(labels), classes).to(u.dtype)  # (M, Y)
     return own.T @ u / own.sum(0)[:, None]
 
 
-def class_similarity(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def class_similarity(features: np.ndarray, labels: np.ndarray, classes: int = -1) -> np.ndarray:
     """Cosine similarity (Y, Y) of the classes' mean features, which are centred over the classes.
 
-    features (M, C), standardised first; labels (M,) in 0..Y-1. The diagonal is 0, and so are the
-    row and column of a class without images.
+    features (M, C), standardised first; labels and classes as in `class_means`. The diagonal is 0,
+    and so are the row and column of a class without images.
     """
     standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    means = class_means(torch.from_numpy(standard).double(), labels)
+    means = class_means(torch.from_numpy(standard).double(), labels, classes)
     # NaN becomes 0: classes without images, and features that are not finite (the loss names them).
     unit = F.normalize((means - means.nanmean(0)).nan_to_num())
     return (unit @ unit.T).fill_diagonal_(0).numpy()

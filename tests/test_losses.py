@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fdhmfe.losses import (
+    FDHMFELoss,
     background_loss,
     balance_loss,
     batch_hard_triplet_loss,
@@ -20,6 +21,7 @@ from fdhmfe.losses import (
     quantisation_loss,
     token_loss,
 )
+from fdhmfe.network import Output
 
 ANGLES = [0, 20, 40, 60, 80]
 LABELS = torch.tensor([0, 0, 1, 1, 2])
@@ -393,3 +395,8 @@ def test_tiny_and_huge_codes_give_finite_losses_and_gradients(loss, scale):
     assert torch.isfinite(value)
     assert value.ndim == 0
     gradient(value, u)
+
+
+def test_the_method_s_loss_asks_for_proxies():
+    with pytest.raises(ValueError, match="needs a network with proxies"):
+        FDHMFELoss()(Output(at_angles(*ANGLES)), LABELS)

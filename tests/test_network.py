@@ -235,6 +235,18 @@ def test_proxies_are_arranged_by_features_and_stay_the_same_set():
     assert (expected != drawn).any() and sorted(map(tuple, expected)) == sorted(map(tuple, drawn))
 
 
+@pytest.mark.parametrize("missing", [0, CLASSES - 1])
+def test_a_class_without_images_is_like_no_other_when_proxies_are_arranged(missing):
+    network = FDHMFE(CHANNELS, CLASSES, 12, width=16, proxies=random_proxies(CLASSES, 12, 0))
+    drawn, features = network.proxies.numpy().copy(), np.random.default_rng(0).normal(size=(8, 3))
+    labels = np.array([y for y in range(CLASSES) if y != missing] * 8)[:8]
+    network.arrange(features, labels)
+    likeness = class_similarity(features, labels, CLASSES)
+    assert likeness.shape == (CLASSES, CLASSES) and not likeness[missing].any()
+    assert np.array_equal(network.proxies.numpy(), arrange(drawn, likeness))
+    assert sorted(map(tuple, network.proxies.tolist())) == sorted(map(tuple, drawn))
+
+
 def test_a_network_without_proxies_has_none_to_arrange():
     with pytest.raises(ValueError, match="HashNetwork has no proxies to arrange"):
         HashNetwork().arrange(np.zeros((8, 3)), LABELS.numpy())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdhmfe.baselines.centres import balanced_codes, hadamard, hash_centres
+from fdhmfe.baselines.centres import balanced_codes, hash_centres
 from fdhmfe.network import HashLayer, binarise
 from fdhmfe.proxies import (
     arrange,
@@ -174,11 +174,11 @@ def test_random_proxies_are_fair():
     assert abs(proxies.mean()) < 4 / np.sqrt(proxies.size)
 
 
-def test_hadamard_by_hand():
-    assert hadamard(1).tolist() == [[1]]
-    rows = hadamard(4)
-    assert rows.tolist() == [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
-    assert hadamard(64).dtype == np.int8
+def test_hash_centres_by_hand():
+    assert sorted(hash_centres(2, 1, seed=0).tolist()) == [[-1], [1]]
+    rows = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
+    negative = [[-bit for bit in row] for row in rows]
+    assert sorted(hash_centres(8, 4, seed=0).tolist()) == sorted(rows + negative)
 
 
 @pytest.mark.parametrize(("classes", "bits"), [(48, 32), (64, 32), (100, 64), (2, 16)])

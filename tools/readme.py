@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe import config, metrics
+from fdhmfe import config
+from fdhmfe.codes import nearest, pack
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
 from fdhmfe.runs import experiment, results
@@ -90,17 +91,17 @@ def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
     """Queries evenly spaced over the test split, their nearest images, and the kept regions."""
     data, codes = run.inputs.dataset, results.read_codes(run.folder)
     chosen = np.linspace(0, len(codes["query_codes"]) - 1, count + 2).astype(int)[1:-1]
-    distance = metrics.hamming_distance(codes["query_codes"][chosen], codes["database_codes"])
-    nearest = distance.argsort(axis=1, kind="stable")[:, :neighbours]
-    right = codes["database_labels"][nearest] == codes["query_labels"][chosen][:, None]
+    packed = pack(codes["query_codes"][chosen]), pack(codes["database_codes"])
+    places, distances = nearest(*packed, neighbours)
+    right = codes["database_labels"][places] == codes["query_labels"][chosen][:, None]
 
     def shown(rows: np.ndarray) -> list:
         kept = run.kept(run.row_maps(rows)) > 0
         return [frames.dimmed(data.image(row), k) for row, k in zip(rows, kept, strict=True)]
 
-    hits = [shown(data.rows("database")[row]) for row in nearest]
+    hits = [shown(data.rows("database")[row]) for row in places]
     queries = shown(data.rows("test")[chosen])
-    return frames.neighbours(queries, hits, right, np.take_along_axis(distance, nearest, axis=1))
+    return frames.neighbours(queries, hits, right, distances)
 
 
 def main() -> int:

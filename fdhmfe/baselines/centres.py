@@ -1,6 +1,7 @@
 """Class codes of the baselines: balanced draws, Hadamard centres."""
 
 import numpy as np
+from scipy.linalg import hadamard
 
 
 def balanced_codes(count: int, bits: int, seed: int) -> np.ndarray:
@@ -17,7 +18,7 @@ def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
     many balanced draws that is farthest from those before it. (How many was set by hand.)
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
-        rows = hadamard(bits)
+        rows = hadamard(bits, np.int8)
         chosen = np.random.default_rng(seed).permutation(2 * bits)[:classes]
         return np.vstack([rows, -rows])[chosen]
     drawn = balanced_codes(max(4000, 10 * classes), bits, seed)
@@ -28,11 +29,3 @@ def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
         similarity = np.maximum(similarity, newest)
         chosen.append(int(similarity.argmin()))
     return drawn[chosen]
-
-
-def hadamard(order: int) -> np.ndarray:
-    """Sylvester's matrix of +-1 with orthogonal rows; `order` is a power of two."""
-    rows = np.ones((1, 1), np.int8)
-    while len(rows) < order:
-        rows = np.block([[rows, rows], [rows, -rows]])
-    return rows

@@ -1,4 +1,4 @@
-"""The losses of the baselines, one function each.
+"""The longer formulas of the baselines, one function each.
 
 Letters: B images of a batch, M training images, K bits, Y classes, P parts, V features. Relaxed
 codes: u (B, K) from a network, f = tanh(u). A pair is similar (s = 1) if its labels are the same.
@@ -9,32 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fdhmfe.network import binarise
-
-# Images against class codes
-
-
-def central_similarity_loss(u: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy of each bit with its class's centre; u, target (B, K), target ±1.
-
-    BCE((tanh u + 1) / 2, (target + 1) / 2), where (tanh u + 1) / 2 = sigmoid(2 u).
-    Source: CSQ (arXiv 1908.00347).
-    """
-    return F.binary_cross_entropy_with_logits(2 * u, (target + 1) / 2)
-
-
-def saturation_loss(f: Tensor) -> Tensor:
-    """Mean of (|f| - 1)^2: how far tanh outputs are from ±1. Source: CSQ (arXiv 1908.00347)."""
-    return (f.abs() - 1).square().mean()
-
-
-def polarisation_loss(u: Tensor, target: Tensor, *, margin: float) -> Tensor:
-    """Mean of relu(margin - u * target); u, target (B, K), target ±1.
-
-    Source: DPN, "Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes"
-    (IJCAI 2020).
-    """
-    return F.relu(margin - u * target).mean()
-
 
 # Pairs of images
 
@@ -49,11 +23,6 @@ def bank_pair_loss(u: Tensor, bank: Tensor, similar: Tensor) -> Tensor:
     seen = bank.any(dim=1)
     theta = u @ bank[seen].T / 2
     return F.binary_cross_entropy_with_logits(theta, similar[:, seen].float())
-
-
-def sign_distance(u: Tensor) -> Tensor:
-    """Mean of (u - sign u)^2, with sign 0 = +1. Source: DPSH (arXiv 1511.03855)."""
-    return (u - binarise(u.detach())).square().mean()
 
 
 def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
@@ -83,23 +52,6 @@ def dissimilar_target(labels: Tensor) -> float:
     counts = labels.bincount()
     similar = int(counts.square().sum())
     return -similar / max(1, len(labels) ** 2 - similar)
-
-
-def asymmetric_pair_loss(f: Tensor, solved: Tensor, target: Tensor) -> Tensor:
-    """12 / K times the mean of (K S_ij - f_i . b_j)^2; f (B, K), solved b (M, K), target S (B, M).
-
-    Source: ADSH (arXiv 1707.08325); the factor 12 / K is SEMICON's (arXiv 2209.13833).
-    """
-    bits = f.shape[1]
-    return 12 / bits * (bits * target - f @ solved.T).square().mean()
-
-
-def asymmetric_quantisation_loss(f: Tensor, own: Tensor, images: int) -> Tensor:
-    """12 / K / M times the mean over the batch of |f_i - b_i|^2; f, own b (B, K), M = images.
-
-    Source: as for asymmetric_pair_loss. ADSHLoss multiplies it by gamma.
-    """
-    return 12 / f.shape[1] / images * (f - own).square().sum(1).mean()
 
 
 def solve_codes(
@@ -147,14 +99,6 @@ def part_diversity_loss(attention: Tensor, parts: Tensor, *, gap: float = 0.4) -
     space = 1 - mean_hellinger(attention)
     channel = F.relu(gap - mean_hellinger(parts.softmax(-1)))
     return (space + channel).mean()
-
-
-def alignment_loss(parts: Tensor, anchors: Tensor) -> Tensor:
-    """Mean distance of each part (B, P, D) to the anchor of its class (B, P, D).
-
-    Source: ExchNet (arXiv 2008.01369).
-    """
-    return (parts - anchors).norm(dim=-1).mean()
 
 
 def code_correlation_loss(f: Tensor) -> Tensor:

@@ -48,17 +48,6 @@ class Attended(NamedTuple):
         return torch.cat([self.whole, self.parts.flatten(1)], dim=1)
 
 
-class TokenSet(nn.Module):
-    """The tokens of all maps (B, C_l, H_l, W_l), brought to one width, as one set (B, S, D)."""
-
-    def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.lateral = Fusion(channels, width, exchange=False)
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return torch.cat(self.lateral(maps), dim=1)
-
-
 class PartHash(HashNetwork):
     """Network of ExchNet and A2-Net: the whole image and 4 attended parts -> one hash layer.
 
@@ -76,13 +65,13 @@ class PartHash(HashNetwork):
         proxies: np.ndarray | None = None,
     ) -> None:
         super().__init__(proxies)
-        self.tokens = TokenSet(channels, width)
+        self.tokens = Fusion(channels, width, exchange=False)
         self.score = nn.Linear(width, parts)
         self.refine = nn.Sequential(nn.Linear(width, width), nn.GELU())
         self.hash = HashLayer(channels[-1] + parts * width, bits)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        tokens = self.tokens(maps)  # (B, S, D)
+        tokens = torch.cat(self.tokens(maps), dim=1)  # (B, S, D)
         attention = self.score(tokens).softmax(1).transpose(1, 2)  # (B, P, S)
         parts = self.refine(attention @ tokens)  # (B, P, D)
         whole = pooled(maps[-1])  # (B, C)
@@ -117,15 +106,15 @@ class SEMICON(HashNetwork):
     ) -> None:
         super().__init__(proxies)
         narrow = width // 2  # its authors' attention has 64 channels
-        self.tokens = TokenSet(channels, narrow)
+        self.tokens = Fusion(channels, narrow, exchange=False)
         self.scores = nn.ModuleList(nn.Linear(narrow, 1) for _ in range(parts))
         self.interaction = ChannelInteraction(narrow)
-        local = bits // 2
-        self.whole_hash = HashLayer(channels[-1], bits - local)
-        self.part_hash = nn.ModuleList(HashLayer(narrow, k) for k in shares(local, parts))
+        self.whole_hash = HashLayer(channels[-1], bits - bits // 2)
+        shares = np.array_split(range(bits // 2), parts)  # the larger ones come first
+        self.part_hash = nn.ModuleList(HashLayer(narrow, len(share)) for share in shares)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        tokens = remaining = self.tokens(maps)  # (B, S, D)
+        tokens = remaining = torch.cat(self.tokens(maps), dim=1)  # (B, S, D)
         codes = [self.whole_hash(pooled(maps[-1]))]
         for score, code in zip(self.scores, self.part_hash, strict=True):
             attention = score(remaining).softmax(1)  # (B, S, 1)
@@ -167,11 +156,6 @@ def suppression_mask(attention: Tensor, power: float = 0.3) -> Tensor:
     centred = attention - attention.mean(1, keepdim=True)
     spread = attention.std(1, unbiased=False, keepdim=True).clamp(min=1e-6)
     return (centred / spread**power + 1).clamp(0, 2)
-
-
-def shares(total: int, parts: int) -> list[int]:
-    """Split `total` into `parts` whole numbers that differ by at most one, larger ones first."""
-    return [total // parts + (place < total % parts) for place in range(parts)]
 
 
 class RandomProjection(HashNetwork):

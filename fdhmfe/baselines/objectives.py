@@ -1,19 +1,20 @@
-"""The training losses of the baselines: the functions of formulas.py, and the state they need.
+"""The training losses of the baselines, and the state they need.
 
-Letters: B images of a batch, M training images, K bits, Y classes.
+Letters: B images of a batch, M training images, K bits, Y classes; u (B, K) a network's output,
+t (B, K) the ±1 codes of the images' classes.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe import losses
 from fdhmfe.baselines import formulas
 from fdhmfe.baselines.centres import balanced_codes, hash_centres
 from fdhmfe.baselines.networks import PartHash
-from fdhmfe.losses import Losses, Objective, Step
-from fdhmfe.network import Output
+from fdhmfe.losses import Losses, Objective, Step, proxy_loss
+from fdhmfe.network import Output, binarise
 from fdhmfe.proxies import random_proxies
 
 
@@ -28,15 +29,15 @@ class OrthoHashLoss(Objective):
         self.scale, self.margin = scale, margin
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        sizes = {"scale": self.scale, "margin": self.margin}
-        loss = losses.proxy_loss(output.u, labels, output.proxies, **sizes)
+        loss = proxy_loss(output.u, labels, output.proxies, scale=self.scale, margin=self.margin)
         return loss, {"proxy": loss}
 
 
 class CSQLoss(Objective):
     """Pulls each bit to the centre of its class, and tanh outputs to ±1 (arXiv 1908.00347).
 
-    Public versions weigh the second term 1e-4, too little for an effect; 0.1 was set by hand.
+    Mean of BCE((tanh u + 1) / 2, (t + 1) / 2), plus weight times the mean of (|tanh u| - 1)^2.
+    Public versions have a weight of 1e-4, too little for an effect; 0.1 was set by hand.
     """
 
     class_codes = staticmethod(hash_centres)
@@ -47,14 +48,20 @@ class CSQLoss(Objective):
         self.weight = quantisation_weight
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        centre = formulas.central_similarity_loss(output.u, output.proxies[labels])
-        saturation = formulas.saturation_loss(output.u.tanh())
+        target = (output.proxies[labels] + 1) / 2
+        # (tanh u + 1) / 2 = sigmoid(2 u)
+        centre = F.binary_cross_entropy_with_logits(2 * output.u, target)
+        saturation = (output.u.tanh().abs() - 1).square().mean()
         total = centre + self.weight * saturation
         return total, {"centre": centre, "quantisation": saturation}
 
 
 class DPNLoss(Objective):
-    """Pushes each bit past a margin on its class code's side (IJCAI 2020; DeepHash-pytorch's 1)."""
+    """Pushes each bit past a margin on its class code's side: mean of relu(margin - u t).
+
+    Source: DPN, "Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes"
+    (IJCAI 2020). The margin is that of DeepHash-pytorch.
+    """
 
     class_codes = staticmethod(balanced_codes)
     tuned = "bit_margin"
@@ -64,16 +71,16 @@ class DPNLoss(Objective):
         self.margin = bit_margin
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        target = output.proxies[labels]
-        loss = formulas.polarisation_loss(output.u, target, margin=self.margin)
+        loss = F.relu(self.margin - output.u * output.proxies[labels]).mean()
         return loss, {"polarisation": loss}
 
 
 class DPSHLoss(Objective):
     """Pairs of an image of the batch and a stored code of any training image (arXiv 1511.03855).
 
-    labels (M,): of all training images. Buffer `bank` (M, K): the last u of each, 0 at first. The
-    weight 0.1 is that of DeepHash-pytorch.
+    `bank_pair_loss`, plus weight times the mean of (u - sign u)^2, sign 0 = +1; 0.1 is the weight
+    of DeepHash-pytorch. labels (M,): of all training images. Buffer `bank` (M, K): the last u of
+    each, 0 at first.
     """
 
     tuned = "quantisation_weight"
@@ -88,7 +95,7 @@ class DPSHLoss(Objective):
         self.bank[known(step).index] = output.u.detach()
         similar = labels[:, None] == self.labels  # (B, M)
         pair = formulas.bank_pair_loss(output.u, self.bank, similar)
-        quantisation = formulas.sign_distance(output.u)
+        quantisation = (output.u - binarise(output.u.detach())).square().mean()
         return pair + self.weight * quantisation, {"pair": pair, "quantisation": quantisation}
 
 
@@ -116,9 +123,11 @@ class ADSHLoss(Objective):
     """Outputs of the batch against codes B of all training images, solved after each epoch.
 
     Buffers: `solved` B (M, K), random at first; `outputs` (M, K), the last tanh(u) of each image,
-    0 at first. gamma: the quantisation weight; 200 is the authors'. Source: ADSH (arXiv
-    1707.08325). B is made from labels, not from images. So the network codes the database, too,
-    and B is scored apart, as `dcc`.
+    0 at first. The pair term is 12 / K times the mean of (K S_ij - f_i . b_j)^2; S_ij is 1 for a
+    similar pair, else `dissimilar_target`. The quantisation term is 12 / K / M times the mean over
+    the batch of |f_i - b_i|^2; gamma is its weight; 200 is the authors'. B is made from labels, not
+    from images. So the network codes the database, too, and B is scored apart, as `dcc`.
+    Sources: ADSH (arXiv 1707.08325); the factor 12 / K: SEMICON (arXiv 2209.13833).
     """
 
     tuned = "gamma"
@@ -133,16 +142,13 @@ class ADSHLoss(Objective):
         self.gamma = gamma
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        return self.asymmetric(output.u, labels, known(step))
-
-    def asymmetric(self, u: Tensor, labels: Tensor, step: Step) -> Losses:
-        """ADSH's loss of relaxed codes u (B, K). It also stores tanh(u) in `outputs`."""
-        f = u.tanh()
-        self.outputs[step.index] = f.detach()
+        index, f = known(step).index, output.u.tanh()
+        self.outputs[index] = f.detach()
         target = torch.where(labels[:, None] == self.labels, 1.0, self.dissimilar)  # (B, M)
-        pair = formulas.asymmetric_pair_loss(f, self.solved, target)
-        own = self.solved[step.index]
-        quantisation = formulas.asymmetric_quantisation_loss(f, own, len(self.labels))
+        bits = f.shape[1]
+        pair = 12 / bits * (bits * target - f @ self.solved.T).square().mean()
+        apart = (f - self.solved[index]).square().sum(1).mean()
+        quantisation = 12 / bits / len(self.labels) * apart
         return pair + self.gamma * quantisation, {"pair": pair, "quantisation": quantisation}
 
     @torch.no_grad()
@@ -160,9 +166,10 @@ class ExchNetLoss(ADSHLoss):
     """ADSH's loss, plus a loss for different parts; in the second half, parts are exchanged.
 
     Each part is replaced, with probability 1/2, by its anchor: the mean of this part over the class
-    in the last epoch. So part p must mean the same in all images of a class. Half was set by hand;
-    public versions begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and
-    `counts` of this epoch. Source: ExchNet (arXiv 2008.01369).
+    in the last epoch. So part p must mean the same in all images of a class. In this half, the mean
+    distance of the parts to their anchors is added, too. Half was set by hand; public versions
+    begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and `counts` of this
+    epoch. Source: ExchNet (arXiv 2008.01369).
     """
 
     def __init__(
@@ -178,19 +185,18 @@ class ExchNetLoss(ADSHLoss):
         self.encode = network.encode
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        u, attended = output.u, output.own
-        parts = attended.parts
+        parts = output.own.parts
         self.sums.index_add_(0, labels, parts.detach())
         self.counts.index_add_(0, labels, torch.ones_like(parts[:, :1, :1]))
         anchors = self.anchors[labels]  # (B, P, D)
-        step = known(step)
-        exchanging = step.progress >= 0.5 and bool(self.anchors.any())
+        exchanging = known(step).progress >= 0.5 and bool(self.anchors.any())
         if exchanging:
             kept = torch.rand_like(parts[..., :1]) < 0.5
-            u = self.encode(attended._replace(parts=torch.where(kept, parts, anchors)))
-        total, terms = self.asymmetric(u, labels, step)
-        terms["diversity"] = formulas.part_diversity_loss(attended.attention, parts)
-        terms["alignment"] = formulas.alignment_loss(parts, anchors) * exchanging
+            exchanged = output.own._replace(parts=torch.where(kept, parts, anchors))
+            output = output._replace(u=self.encode(exchanged))
+        total, terms = super().forward(output, labels, step)
+        terms["diversity"] = formulas.part_diversity_loss(output.own.attention, parts)
+        terms["alignment"] = (parts - anchors).norm(dim=-1).mean() * exchanging
         return total + terms["diversity"] + terms["alignment"], terms
 
     @torch.no_grad()
@@ -217,13 +223,10 @@ class A2NetLoss(ADSHLoss):
         self.decode = network.decode
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        step = known(step)
-        total, terms = self.asymmetric(output.u, labels, step)
-        f = output.u.tanh()
-        rebuilding = step.progress >= 7 / 8
-        terms["reconstruction"] = (
-            self.decode(f) - output.own.features
-        ).square().mean() * rebuilding
+        total, terms = super().forward(output, labels, step)
+        f, rebuilding = output.u.tanh(), known(step).progress >= 7 / 8
+        error = (self.decode(f) - output.own.features).square().mean()
+        terms["reconstruction"] = error * rebuilding
         terms["correlation"] = formulas.code_correlation_loss(f) * rebuilding
         return total + terms["reconstruction"] + terms["correlation"], terms
 

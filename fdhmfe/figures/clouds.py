@@ -9,16 +9,14 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from fdhmfe.figures.frames import panel_grid
+from fdhmfe.figures import frames
 
 
 def matrix(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], across: str, down: str
 ) -> Figure:
     """A small matrix as shades with its numbers written in; `across` and `down` name the axes."""
-    size = 0.75 * len(columns) + 1.2, 0.6 * len(rows) + 0.9
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = frames.panels(1, 1, (0.75 * len(columns) + 1.2, 0.6 * len(rows) + 0.9))
     shades = {"cmap": "cividis", "linewidths": 0.5, "cbar": False, "ax": axis}
     sns.heatmap(values, annot=True, fmt=".3f", xticklabels=columns, yticklabels=rows, **shades)
     axis.set(xlabel=across, ylabel=down)
@@ -34,19 +32,16 @@ def code_maps(
     maps: arrays (M, 2); labels (M,) indices into `names`. Axes have no unit: t-SNE keeps
     neighbourhoods, not distances.
     """
-    rows, columns = panel_grid(len(maps))
-    lines = -(-len(names) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.22 * lines), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    colours = sns.color_palette("colorblind", 8)
-    marks = "os^DvPX*"
+    columns = frames.panel_columns(len(maps))
+    figure, axes = frames.panels(
+        len(maps), columns, (2.4, 2.6), (0, 0.22 * -(-len(names) // columns))
+    )
+    colours, marks = sns.color_palette("colorblind", 8), "os^DvPX*"
     for axis, points, title in zip(axes, maps, titles, strict=True):
         for label, name in enumerate(names):
-            chosen = points[labels == label]
             style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
-            axis.scatter(*chosen.T, s=24, label=name, linewidths=0, **style)
+            axis.scatter(*points[labels == label].T, s=24, label=name, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
-    below = {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False}
-    figure.legend(*axes[0].get_legend_handles_labels(), **below)
+    frames.legend(figure, axes[0], "lower center", ncols=columns, fontsize=12)
     return figure

@@ -1,32 +1,28 @@
 """Charts of runs and tables: a tidy table in, a matplotlib Figure out."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fdhmfe.config.methods import METHODS
-from fdhmfe.figures.frames import unframe
+from fdhmfe.figures import frames
 from fdhmfe.metrics import evaluate, hamming_distance
 
-WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
-BLUE = "#0072B2"
 # One colour per family of methods, after Okabe and Ito; within a family, markers and lines tell the
 # methods apart. FDH-MFE has the only solid, thick line.
 COLOURS = {
-    "ours": BLUE,
-    "projections": "#7F7F7F",
-    "pairs of images": "#009E73",  # bluish green
-    "class codes": "#E69F00",  # orange
-    "parts": "#CC79A7",  # reddish purple
-    "references": "#000000",
+    "ours": frames.BLUE,
+    "projections": frames.GREY,
+    "pairs of images": frames.GREEN,
+    "class codes": frames.ORANGE,
+    "parts": frames.PURPLE,
+    "references": frames.BLACK,
 }
-OWN_COLOURS = ("#D55E00", "#56B4E9", "#8C6D00")  # of methods that the kit does not know
+OWN_COLOURS = (frames.VERMILION, frames.SKY, "#8C6D00")  # of methods that the kit does not know
 REFERENCES = {"class-id": "class id (reference)", "unquantised": "unquantised (reference)"}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--")
@@ -61,19 +57,6 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     return {name: look for name, look in found.items() if name in wanted}
 
 
-def wrapped(title: str, width: int) -> str:
-    """A title in lines of at most `width` characters, so that it does not meet the legend."""
-    return "\n".join(textwrap.fill(line, width) for line in title.splitlines())
-
-
-def legend(figure: Figure, axis: Axes, *, below: bool = False) -> None:
-    """The legend of an axis: beside it, or below if there are many entries."""
-    handles, labels = axis.get_legend_handles_labels()
-    place = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "outside right upper"}
-    figure.legend(handles, labels, **place, frameon=False, fontsize=8)
-    unframe(figure)
-
-
 def proxy_distances(
     similarity: np.ndarray, proxies: Mapping[str, np.ndarray], title: str
 ) -> Figure:
@@ -86,33 +69,26 @@ def proxy_distances(
     order = similarity[pairs].argsort()
     groups = np.array_split(order, min(10, len(order)))
     alike = [similarity[pairs][group].mean() for group in groups]
-    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
-    axis = figure.subplots()
-    looks = (("o-", BLUE), ("s--", "#E69F00"))
+    figure, axis = frames.chart(title, 3, line=85)
+    looks = (("o-", frames.BLUE), ("s--", frames.ORANGE))
     for (name, words), (line, colour) in zip(proxies.items(), looks, strict=True):
         apart = hamming_distance(words, words)[pairs]
         axis.plot(alike, [apart[group].mean() for group in groups], line, color=colour, label=name)
     axis.set(xlabel="likeness of two classes (cosine)", ylabel="distance of proxies (bits)")
-    axis.set_title(wrapped(title, 85), fontsize=8)
     axis.legend(frameon=False, fontsize=8)
-    unframe(figure)
     return figure
 
 
 def loss_curves(history: pd.DataFrame) -> Figure:
     """Each part of the loss over the epochs, one small panel each: own scale, same time axis."""
-    parts = [column for column in history.columns if column != "epoch"]
-    columns = 3
-    rows = -(-len(parts) // columns)
-    figure = Figure(figsize=(WIDTH, 1.5 * rows + 0.3), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for axis, part in zip(axes, parts, strict=False):
-        axis.plot(history.epoch, history[part], color=BLUE, marker="o", markersize=3)
-        axis.set_title(part, fontsize=9)
+    parts = history.set_index("epoch")
+    size = frames.WIDTH / 3, 1.5
+    figure, axes = frames.panels(parts.shape[1], 3, size, (0, 0.3), sharex=True)
+    for axis, (name, part) in zip(axes, parts.items(), strict=True):
+        axis.plot(part, color=frames.BLUE, marker="o", markersize=3)
+        axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=8)
-        axis.set_ylim(0, 1.1 * history[part].max() or 1)
-    for axis in axes[len(parts) :]:
-        axis.axis("off")
+        axis.set_ylim(0, 1.1 * part.max() or 1)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("mean over the epoch", fontsize=9)
     return figure
@@ -126,32 +102,32 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     """
     crowded = (cells["mean"] > 0.95).mean() > 0.5
     limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]
-    figure = Figure(figsize=(WIDTH, 6 if crowded else 4.6), layout="constrained")
-    axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False).ravel()
+    size = frames.WIDTH, 3 if crowded else 4.6
+    figure, axes = frames.panels(len(limits), 1, size, framed=False, sharex=True)
     for axis, limit in zip(axes, limits, strict=True):
         for method, look in styles(cells.method).items():
-            rows = 100 * cells[cells.method == method].set_index("bits")[["mean", "min", "max"]]
-            rows = rows.sort_index()
-            spread = np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
+            rows = cells[cells.method == method].sort_values("bits")
+            spread = seed_spread(rows)
             bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
-            axis.errorbar(rows.index, rows["mean"], **bars, **look)
+            axis.errorbar(rows.bits, 100 * rows["mean"], **bars, **look)
         axis.set(ylabel="mAP@all (%)", ylim=limit)
     axes[-1].set_xlabel("code length (bits)")
     axes[-1].set_xticks(sorted(cells.bits.unique()))
-    axes[0].set_title(wrapped(title, 85), fontsize=8)
-    legend(figure, axes[0], below=True)
+    axes[0].set_title(frames.wrapped(title), fontsize=8)
+    frames.legend(figure, axes[0], "lower center", ncols=3)
     return figure
+
+
+def seed_spread(rows: pd.DataFrame) -> np.ndarray:
+    """Points of mAP below and above the mean (2, n), of columns mean, min and max (0..1)."""
+    return 100 * np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
 
 
 def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
     """mAP@all (0..1) of the first bits of one run's codes, against how many are used."""
-    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(lengths, 100 * np.asarray(values), color=BLUE, marker="o", markersize=4)
-    axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)")
-    axis.set_ylim(bottom=0)
-    axis.set_title(wrapped(title, 60), fontsize=8)
-    unframe(figure)
+    figure, axis = frames.chart(title, 3)
+    axis.plot(lengths, 100 * np.asarray(values), color=frames.BLUE, marker="o", markersize=4)
+    axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)", ylim=(0, None))
     return figure
 
 
@@ -160,8 +136,7 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
 
     codes: method -> (query codes, database codes, query labels, database labels).
     """
-    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1)
+    figure, (upper, lower) = frames.panels(2, 1, (frames.WIDTH, 3), title=title, framed=False)
     looks = styles(codes)
     for method, arrays in codes.items():
         cutoffs = [k for k in CUTOFFS if k <= len(arrays[1])]
@@ -174,8 +149,7 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     upper.set(xscale="log", xlabel="k (images looked at)", ylabel="P@k (%)", ylim=(0, 100))
     upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
-    figure.suptitle(wrapped(title, 85), fontsize=8)
-    legend(figure, upper, below=True)
+    frames.legend(figure, upper, "lower center", ncols=3)
     return figure
 
 
@@ -185,16 +159,12 @@ def ablation(table: pd.DataFrame, title: str) -> Figure:
     table: rows of tables.ablation_table.
     """
     ordered = table.sort_values("cost")
-    figure = Figure(figsize=(WIDTH, 0.32 * len(ordered) + 1.2), layout="constrained")
-    axis = figure.subplots()
-    places = np.arange(len(ordered))
-    spread = 100 * ordered.spread
-    axis.barh(places, 100 * ordered.cost, xerr=spread, color=BLUE, ecolor="#555555", capsize=2)
+    size = frames.WIDTH, 0.32 * len(ordered) + 1.2
+    figure, (axis,) = frames.panels(1, 1, size, title=title, framed=False)
+    whiskers = {"xerr": 100 * ordered.spread, "ecolor": "#555555", "capsize": 2}
+    axis.barh(ordered.variant, 100 * ordered.cost, color=frames.BLUE, **whiskers)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_yticks(places, ordered.variant)
     axis.set_xlabel("mAP@all lost (points)")
-    figure.suptitle(wrapped(title, 85), fontsize=8)
-    unframe(figure)
     return figure
 
 
@@ -203,21 +173,16 @@ def sensitivity(table: pd.DataFrame, title: str) -> Figure:
 
     table: columns setting, value, mean, min, max (mAP in 0..1). All panels share their scale.
     """
-    names = list(table.setting.unique())
-    columns = min(2, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(WIDTH, 1.7 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axis, name in zip(axes, names, strict=False):
-        points = table[table.setting == name].sort_values("value")
+    settings = table.groupby("setting", sort=False)
+    columns = min(2, len(settings))
+    size, look = (frames.WIDTH / columns, 1.7), {"sharey": True, "framed": False}
+    figure, axes = frames.panels(len(settings), columns, size, (0, 0.5), title=title, **look)
+    for axis, (name, points) in zip(axes, settings, strict=True):
+        points = points.sort_values("value")
         places = np.arange(len(points))
-        spread = 100 * np.array([points["mean"] - points["min"], points["max"] - points["mean"]])
-        axis.errorbar(places, 100 * points["mean"], yerr=spread, color=BLUE, marker="o", capsize=3)
+        bars = {"yerr": seed_spread(points), "capsize": 3, "color": frames.BLUE, "marker": "o"}
+        axis.errorbar(places, 100 * points["mean"], **bars)
         axis.set_xticks(places, [f"{value:g}" for value in points.value])
         axis.set_xlabel(name)
-    for axis in axes[len(names) :]:
-        axis.axis("off")
     figure.supylabel("mAP@all (%)", fontsize=10)
-    figure.suptitle(wrapped(title, 85), fontsize=8)
-    unframe(figure)
     return figure

@@ -1,8 +1,12 @@
-"""Figures: a tidy table or arrays in, a matplotlib Figure out. Colours are Okabe and Ito's."""
+"""What all figures share (size, panels, titles, legends), and figures of images and codes.
+
+A tidy table or arrays in, a matplotlib Figure out. Colours are Okabe and Ito's.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,7 +16,10 @@ from PIL import Image
 
 from fdhmfe.support.files import atomic
 
-RIGHT, WRONG, QUERY = "#0072B2", "#D55E00", "#000000"  # blue, vermilion: safe for colour-blind eyes
+WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GREY, BLACK = "#E69F00", "#56B4E9", "#7F7F7F", "#000000"
+RIGHT, WRONG = BLUE, VERMILION
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -20,14 +27,57 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
     # A fixed salt and no date make the same figure the same bytes.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fdhmfe"}):
-        for path in paths:
-            kind = path.suffix[1:]
-            metadata = {"Date": None} if kind == "svg" else None
+        for path, metadata in zip(paths, (None, {"Date": None}), strict=True):
+            look: dict[str, Any] = {"dpi": 200, "bbox_inches": "tight", "metadata": metadata}
             with atomic(path) as partial:
-                figure.savefig(
-                    partial, format=kind, dpi=200, bbox_inches="tight", metadata=metadata
-                )
+                figure.savefig(partial, format=path.suffix[1:], **look)
     return paths
+
+
+def panels(
+    count: int,
+    columns: int,
+    panel: tuple[float, float],
+    extra: tuple[float, float] = (0, 0),
+    *,
+    title: str = "",
+    framed: bool = True,
+    **shared: Any,
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its `count` axes, in rows of `columns`; the last row may end with blank places.
+
+    panel: width and height of each, in inches; extra: what the figure has besides. framed: False
+    leaves out the top and right edges, which carry no ticks. shared: see `Figure.subplots`.
+    """
+    rows = -(-count // columns)
+    size = panel[0] * columns + extra[0], panel[1] * rows + extra[1]
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(framed)
+    for axis in axes[count:]:
+        axis.axis("off")
+    if title:
+        figure.suptitle(wrapped(title), fontsize=8)
+    return figure, axes[:count]
+
+
+def chart(title: str, height: float, line: int = 60) -> tuple[Figure, Axes]:
+    """A figure of one panel, as wide as a column; its title has lines of `line` characters."""
+    figure, (axis,) = panels(1, 1, (WIDTH, height), framed=False)
+    axis.set_title(wrapped(title, line), fontsize=8)
+    return figure, axis
+
+
+def wrapped(title: str, width: int = 85) -> str:
+    """A title in lines of at most `width` characters, so that it does not meet the legend."""
+    return "\n".join(fill(line, width) for line in title.splitlines())
+
+
+def legend(figure: Figure, axis: Axes, place: str = "right upper", **look: Any) -> None:
+    """The legend of an axis, outside all axes; place and look as `Figure.legend` takes them."""
+    look = {"loc": f"outside {place}", "frameon": False, "fontsize": 8, **look}
+    figure.legend(*axis.get_legend_handles_labels(), **look)
 
 
 def contact_sheet(
@@ -37,16 +87,12 @@ def contact_sheet(
 
     Titles break between words, so that they can be large: a sheet is often printed small.
     """
-    rows = -(-len(images) // columns)
-    wrapped = [fill(title, int(9 * side), break_long_words=False) for title in titles]
-    lines = max(title.count("\n") for title in wrapped) + 1
-    size = columns * side, rows * (side + 0.17 * lines)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, title in zip(axes, images, wrapped, strict=False):
+    titles = [fill(title, int(9 * side), break_long_words=False) for title in titles]
+    lines = max(title.count("\n") for title in titles) + 1
+    figure, axes = panels(len(images), columns, (side, side + 0.17 * lines))
+    for axis, image, title in zip(axes, images, titles, strict=True):
         axis.imshow(image)
+        axis.axis("off")
         axis.set_title(title, fontsize=11, pad=2)
     return figure
 
@@ -62,16 +108,13 @@ def neighbours(
     right, distances: (Q, k). A hit of the query's class has a blue frame and a tick, any other hit
     a vermilion frame and a cross, so that nothing depends on colour alone.
     """
-    count, k = right.shape
-    figure = Figure(figsize=(1.1 * (k + 1), 1.35 * count), layout="constrained")
-    grid = figure.subplots(count, k + 1, squeeze=False)
-    for row, query in enumerate(queries):
-        frame(grid[row, 0], query, "query", QUERY)
-        for column in range(k):
-            ok = right[row, column]
-            bits = distances[row, column]
-            title = f"{'✓' if ok else '✗'} {bits} bit{'' if bits == 1 else 's'}"
-            frame(grid[row, column + 1], hits[row][column], title, RIGHT if ok else WRONG)
+    figure, axes = panels(len(queries) * (right.shape[1] + 1), right.shape[1] + 1, (1.1, 1.35))
+    places = iter(axes)
+    for query, found, row, bits in zip(queries, hits, right, distances, strict=True):
+        frame(next(places), query, "query", BLACK)
+        for image, ok, bit in zip(found, row, bits, strict=True):
+            title = f"{'✓' if ok else '✗'} {bit} bit{'' if bit == 1 else 's'}"
+            frame(next(places), image, title, RIGHT if ok else WRONG)
     return figure
 
 
@@ -80,8 +123,7 @@ def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
     axis.imshow(image)
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=12, color=colour, pad=2)
-    for spine in axis.spines.values():
-        spine.set(edgecolor=colour, linewidth=2.5)
+    axis.spines[:].set(edgecolor=colour, linewidth=2.5)
 
 
 def dimmed(image: Image.Image, kept: np.ndarray) -> Image.Image:
@@ -95,12 +137,12 @@ def dimmed(image: Image.Image, kept: np.ndarray) -> Image.Image:
 
 def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     """Hash codes as strips of black (-1) and white (+1) cells: codes (M, K), one title each."""
-    figure = Figure(figsize=(7, 0.35 * len(codes) + 0.5), layout="constrained")
-    axis = figure.subplots()
+    count, bits = codes.shape
+    figure, (axis,) = panels(1, 1, (7, 0.35 * count + 0.5))
     axis.imshow(codes, cmap="gray", vmin=-1, vmax=1, aspect="auto")
-    axis.set_yticks(range(len(codes)), titles, fontsize=11)
-    axis.set_yticks(np.arange(len(codes) + 1) - 0.5, minor=True)
-    axis.set_xticks(np.arange(codes.shape[1] + 1) - 0.5, minor=True)
+    axis.set_yticks(range(count), titles, fontsize=11)
+    axis.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axis.set_xticks(np.arange(bits + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="#999999", linewidth=0.5)
     axis.tick_params(which="minor", length=0)
     axis.set_xlabel("bit (white +1, black -1)", fontsize=12)
@@ -108,12 +150,6 @@ def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
     return figure
 
 
-def panel_grid(count: int) -> tuple[int, int]:
-    """Rows and columns of panels: four stand two by two, fewer side by side."""
-    return (2, 2) if count == 4 else (1, count)
-
-
-def unframe(figure: Figure) -> None:
-    """Remove the top and right edges of each axis, which carry no ticks."""
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
+def panel_columns(count: int) -> int:
+    """Columns of a row of panels: four stand two by two, fewer side by side."""
+    return 2 if count == 4 else count

@@ -6,16 +6,18 @@ A stage of S = side^2 tokens is a side x side grid, row by row; each token stand
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-STAGE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73")  # Okabe and Ito's
-STAGE_MARKS = "os^D"
-WITHIN, ACROSS = "-", (0, (4, 2))  # lines of edges inside a stage, and from stage to stage
+from fdhmfe.figures import frames
+
+STAGE_COLOURS, STAGE_MARKS = (frames.SKY, frames.ORANGE, frames.PURPLE, frames.GREEN), "os^D"
 
 
 def token_centres(index: np.ndarray, tokens: int, shift: float) -> np.ndarray:
@@ -34,27 +36,23 @@ def photograph(axis: Axes, image: Image.Image, *, grey: bool = False) -> None:
     """An image on the unit square, so that fractions of it are coordinates."""
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     axis.imshow(pixels, extent=(0, 1, 1, 0), cmap="gray", vmin=0, vmax=255)
-    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), autoscale_on=False)
 
 
-def outline(axis: Axes, token: int, tokens: int, shift: float, colour: str) -> None:
-    """A frame round the cell of one token."""
-    cell = 1 / math.isqrt(tokens)
-    corner = token_centres(np.array([token]), tokens, shift)[0] - cell / 2
-    axis.add_patch(Rectangle(corner, cell, cell, fill=False, edgecolor=colour, lw=2))
+def over(axis: Axes, cells: np.ndarray, side: int, shift: float, **look: Any) -> AxesImage:
+    """A stage's grid over the photograph: cells (side, side, ..), or more if there is a rim."""
+    start = (shift - (len(cells) - side) / 2) / side
+    end = start + len(cells) / side
+    return axis.imshow(cells, extent=(start, end, end, start), **look)
 
 
-def extent(tokens: int, shift: float) -> tuple[float, float, float, float]:
-    """Where a stage's grid lies: left, right, bottom, top, as fractions of width and height."""
-    start = shift / math.isqrt(tokens)
-    return start, 1 + start, 1 + start, start
-
-
-def panels(images: Sequence[Image.Image], titles: Sequence[str]) -> tuple[Figure, np.ndarray]:
+def rows_of_panels(
+    images: Sequence[Image.Image], titles: Sequence[str]
+) -> tuple[Figure, np.ndarray]:
     """A row per image: the photograph, then an empty panel per title."""
     rows, columns = len(images), len(titles) + 1
-    figure = Figure(figsize=(1.75 * columns + 0.6, 1.75 * rows + 0.3), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    figure, every = frames.panels(rows * columns, columns, (1.75, 1.75), (0.6, 0.3))
+    axes = np.reshape(every, (rows, columns))
     for axis, title in zip(axes[0], ["image", *titles], strict=True):
         axis.set_title(title, fontsize=12)
     for axis, image in zip(axes[:, 0], images, strict=True):
@@ -74,19 +72,19 @@ def heat_maps(
 
     values: per image, one array (S,) per title. `marked`: a token to frame in the first row.
     """
-    figure, axes = panels(images, titles)
+    figure, axes = rows_of_panels(images, titles)
     every = np.concatenate([array for row in values for array in row])
     low, high = np.percentile(every, [1, 99])
     for row, image, arrays in zip(axes, images, values, strict=True):
         for axis, array, shift in zip(row[1:], arrays, shifts, strict=True):
             photograph(axis, image, grey=True)
-            grid = array.reshape(2 * [math.isqrt(len(array))])
+            side = math.isqrt(len(array))
             look = {"cmap": "viridis", "alpha": 0.65, "vmin": low, "vmax": high}
-            drawn = axis.imshow(grid, extent=extent(len(array), shift), **look)
-            axis.set(xlim=(0, 1), ylim=(1, 0))
-    if marked is not None:
-        for axis, array, shift in zip(axes[0, 1:], values[0], shifts, strict=True):
-            outline(axis, marked, len(array), shift, "white")
+            drawn = over(axis, array.reshape(side, side), side, shift, **look)
+            if marked is not None and axis in axes[0]:
+                corner = token_centres(np.array([marked]), len(array), shift)[0] - 0.5 / side
+                cell = Rectangle(corner, 1 / side, 1 / side, fill=False, edgecolor="white", lw=2)
+                axis.add_patch(cell)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
     assert bar.solids is not None  # it is an image's
     bar.solids.set_alpha(1)
@@ -106,20 +104,17 @@ def kept_panels(
 
     kept: for each image, the kept positions (n,) per stage. tokens: S_l of each stage.
     """
-    figure, axes = panels(images, titles)
+    figure, axes = rows_of_panels(images, titles)
     for row, image, stages in zip(axes, images, kept, strict=True):
-        for level, (axis, index) in enumerate(zip(row[1:], stages, strict=True)):
-            side = math.isqrt(tokens[level])
+        for axis, index, count, shift in zip(row[1:], stages, tokens, shifts, strict=True):
             photograph(axis, image)
-            shade = np.full(side * side, 0.78)
+            side = math.isqrt(count)
+            shade = np.full(count, 0.78)
             shade[index] = 0
             # The rim covers what a shifted grid leaves of the image: no token looks there.
             shade = np.pad(shade.reshape(side, side), 1, constant_values=0.78)
             black = np.zeros((*shade.shape, 3))
-            start = (shifts[level] - 1) / side
-            end = start + 1 + 2 / side
-            axis.imshow(np.dstack([black, shade]), extent=(start, end, end, start))
-            axis.set(xlim=(0, 1), ylim=(1, 0))
+            over(axis, np.dstack([black, shade]), side, shift)
     return figure
 
 
@@ -137,36 +132,22 @@ def graph_over(
     stages are dashed. Stages share a grid, so each is drawn a little beside the other.
     """
     places = places + np.outer(stage - stage.mean(), (0.03, 0))
-    figure = Figure(figsize=(3.1 * len(edges) + 1.2, 3.4), layout="constrained")
-    axes = figure.subplots(1, len(edges), squeeze=False)[0]
+    figure, axes = frames.panels(len(edges), len(edges), (3.1, 3.4), (1.2, 0))
     for axis, (title, pairs) in zip(axes, edges.items(), strict=True):
         photograph(axis, image, grey=True)
         axis.set_title(title, fontsize=12)
         for listener, heard in pairs:
             same = stage[listener] == stage[heard]
-            arrow(axis, places[heard], places[listener], weights[listener, heard], same=same)
+            style = {
+                **{"arrowstyle": "-|>", "color": frames.VERMILION, "shrinkA": 4, "shrinkB": 4},
+                "connectionstyle": "arc3,rad=0.15",
+                "lw": 0.6 + 2.4 * float(weights[listener, heard]),
+                "linestyle": "-" if same else (0, (4, 2)),
+            }
+            axis.annotate("", tuple(places[listener]), tuple(places[heard]), arrowprops=style)
         for level in np.unique(stage):
-            look = {"color": STAGE_COLOURS[level], "marker": STAGE_MARKS[level]}
-            chosen = places[stage == level]
-            axis.scatter(
-                *chosen.T, s=26, edgecolor="black", lw=0.5, label=f"stage {level + 1}", **look
-            )
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=12)
+            look = {"color": STAGE_COLOURS[level], "marker": STAGE_MARKS[level], "s": 26}
+            look |= {"edgecolor": "black", "lw": 0.5, "label": f"stage {level + 1}"}
+            axis.scatter(*places[stage == level].T, **look)
+    frames.legend(figure, axes[0], "right center", fontsize=12)
     return figure
-
-
-def arrow(
-    axis: Axes, start: np.ndarray, end: np.ndarray, weight: float, *, same: bool = True
-) -> None:
-    """An edge from the sender of a message to its receiver; the weight is in 0..1."""
-    style = {
-        "arrowstyle": "-|>",
-        "color": "#D55E00",
-        "lw": 0.6 + 2.4 * float(weight),
-        "linestyle": WITHIN if same else ACROSS,
-        "connectionstyle": "arc3,rad=0.15",
-        "shrinkA": 4,
-        "shrinkB": 4,
-    }
-    axis.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=style)

@@ -11,11 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from fdhmfe.figures.curves import WIDTH
-from fdhmfe.figures.frames import panel_grid, unframe
+from fdhmfe.figures import frames
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
-MARKS = "os^D"
+COLOURS, MARKS = (frames.BLUE, frames.VERMILION, frames.GREEN, frames.PURPLE), "os^D"
 BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
 
 
@@ -49,21 +47,19 @@ def trails(
     A mark is where a point ends; the line shows how it got there. labels (M,) index `names`.
     proxies (Y, 2) are drawn as stars.
     """
-    figure, panels = square_panels(paths, axes_names)
-    reach = 1.15 * max(np.abs(path).max() for path in paths.values())
-    reach = max(reach, 1.3)
-    for axis, path in zip(panels, paths.values(), strict=True):
+    figure, axes = square_panels(paths, axes_names)
+    reach = max(1.3, 1.15 * max(np.abs(path).max() for path in paths.values()))
+    for axis, path in zip(axes, paths.values(), strict=True):
         for label in np.unique(labels):
-            chosen = path[:, labels == label]  # (T, m, 2)
-            axis.plot(*chosen.transpose(2, 0, 1), color=COLOURS[label], lw=0.7, alpha=0.6)
-            look = {"color": COLOURS[label], "marker": MARKS[label], "edgecolor": "white"}
-            axis.scatter(*chosen[-1].T, s=34, lw=0.5, zorder=3, label=names[label], **look)
+            colour, chosen = COLOURS[label], path[:, labels == label]  # (T, m, 2)
+            axis.plot(*chosen.transpose(2, 0, 1), color=colour, lw=0.7, alpha=0.6)
+            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5, "zorder": 3}
+            axis.scatter(*chosen[-1].T, color=colour, label=names[label], **ends)
             if proxies is not None:
-                star = {"color": COLOURS[label], "marker": "*", "edgecolor": "black"}
-                axis.scatter(*proxies[label], s=190, lw=0.8, zorder=4, **star)
+                star = {"marker": "*", "s": 190, "edgecolor": "black", "lw": 0.8, "zorder": 4}
+                axis.scatter(*proxies[label], color=colour, **star)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    handles, shown = panels[0].get_legend_handles_labels()
-    figure.legend(handles, shown, loc="outside right center", frameon=False, fontsize=12)
+    frames.legend(figure, axes[0], "right center", fontsize=12)
     return figure
 
 
@@ -78,20 +74,20 @@ def field(
     losses: title -> function of points (M, 2) that returns one loss per point (M,). Panels share
     one colour scale, finer where the loss is small.
     """
-    figure, panels = square_panels(losses, BITS)
+    figure, axes = square_panels(losses, BITS)
     ticks = torch.linspace(-reach, reach, 60)  # an even number: no point at the origin itself
     grid = torch.cartesian_prod(ticks, ticks)
     shades = [loss(grid).reshape(60, 60).T for loss in losses.values()]
     top = max(shade.max().item() for shade in shades)
     scale = {"levels": top * np.linspace(0, 1, 13) ** 2, "norm": PowerNorm(0.5, 0, top)}
-    for axis, loss, shade in zip(panels, losses.values(), shades, strict=True):
+    for axis, loss, shade in zip(axes, losses.values(), shades, strict=True):
         drawn = axis.contourf(ticks, ticks, shade, cmap="cividis", **scale)
         arrows(axis, loss, reach)
         if proxies is not None:
             own = {"color": "white", "edgecolor": "black", "marker": "*"}
             axis.scatter(*proxies[:1].T, s=190, zorder=4, **own)
             axis.scatter(*proxies[1:].T, s=60, zorder=4, color="white", marker="x")
-    bar = figure.colorbar(drawn, ax=panels, shrink=0.8, format="%.2g")
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, format="%.2g")
     bar.set_label("loss", fontsize=12)
     bar.ax.tick_params(labelsize=12)
     return figure
@@ -107,13 +103,13 @@ def arrows(axis: Axes, loss: Callable[[Tensor], Tensor], reach: float) -> None:
     axis.quiver(*points.detach().T.numpy(), *shown.T.numpy(), color="white", width=0.006)
 
 
-def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple[Figure, list]:
+def square_panels(
+    titles: Mapping[str, object], names: tuple[str, str]
+) -> tuple[Figure, np.ndarray]:
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
-    rows, columns = panel_grid(len(titles))
-    figure = Figure(figsize=(2.2 * columns + 1.0, 2.15 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    panels = list(grid.ravel())
-    for axis, title in zip(panels, titles, strict=True):
+    layout = len(titles), frames.panel_columns(len(titles)), (2.2, 2.15), (1.0, 0.5)
+    figure, axes = frames.panels(*layout, framed=False, sharex=True, sharey=True)
+    for axis, title in zip(axes, titles, strict=True):
         axis.axhline(0, color="#999999", lw=0.8)
         axis.axvline(0, color="#999999", lw=0.8)
         axis.set_aspect("equal")
@@ -121,8 +117,7 @@ def square_panels(titles: Mapping[str, object], names: tuple[str, str]) -> tuple
         axis.tick_params(labelsize=12)
     figure.supxlabel(names[0], fontsize=12)
     figure.supylabel(names[1], fontsize=12)
-    unframe(figure)
-    return figure, panels
+    return figure, axes
 
 
 def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
@@ -130,16 +125,13 @@ def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
 
     table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
     """
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = frames.chart(title, 3.2)
     low, high = table["coin flips, low"], table["coin flips, high"]
     axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
     axis.plot(table.bits, table["coin flips"], "s--", color=COLOURS[1], label="coin flips, median")
     axis.fill_between(table.bits, low, high, color=COLOURS[1], alpha=0.2, label="their range")
-    axis.set(xlabel="code length (bits)", ylabel="closest pair (bits)", ylim=(0, None))
-    axis.set_xticks(table.bits)
+    axis.set(xlabel="code length (bits)", ylabel="closest pair (bits)")
+    axis.set(xticks=table.bits, ylim=(0, None))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_title(title, fontsize=9)
     axis.legend(frameon=False, fontsize=8)
-    unframe(figure)
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe.figures.curves import BLUE, WIDTH, legend, wrapped
+from fdhmfe.figures import frames
 
 
 def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
@@ -14,36 +14,35 @@ def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
 
     rankings: title -> (N,) bool, True where the image at that rank is right.
     """
-    figure = Figure(figsize=(WIDTH, 2 * len(rankings) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rankings), 1, squeeze=False, sharex=True)[:, 0]
+    figure, axes = frames.panels(
+        len(rankings), 1, (frames.WIDTH, 2), (0, 0.3), framed=False, sharex=True
+    )
     for axis, (title, right) in zip(axes, rankings.items(), strict=True):
         ranks = np.arange(1, len(right) + 1)
         precision = right.cumsum() / ranks
-        axis.bar(ranks[right], precision[right], color=BLUE, label="right")
-        axis.bar(ranks[~right], precision[~right], color="none", edgecolor="#7F7F7F", label="wrong")
+        axis.bar(ranks[right], precision[right], color=frames.BLUE, label="right")
+        axis.bar(
+            ranks[~right], precision[~right], color="none", edgecolor=frames.GREY, label="wrong"
+        )
         for rank in ranks[right]:
             axis.text(rank, 0.03, f"{right[:rank].sum()}/{rank}", ha="center", color="white")
         axis.set(ylim=(0, 1.05), xticks=ranks, ylabel="precision so far")
         axis.set_title(f"{title}: AP {precision[right].mean():.3f}", fontsize=9)
     axes[-1].set_xlabel("rank")
-    legend(figure, axes[0])
+    frames.legend(figure, axes[0])
     return figure
 
 
 def tie_rules(table: pd.DataFrame, title: str) -> Figure:
     """mAP of the same codes under each tie rule; columns bits, best, expected, index, worst."""
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = frames.chart(title, 3.4)
     percent = 100 * table.set_index("bits")
-    axis.fill_between(
-        percent.index, percent.worst, percent.best, color=BLUE, alpha=0.2, label="worst to best"
-    )
-    axis.plot(percent.index, percent.expected, "o-", color=BLUE, label="expected")
-    axis.plot(percent.index, percent["index"], "x", color="#D55E00", label="index")
-    axis.set(xlabel="bits used", ylabel="mAP@all (%)", ylim=(0, 100))
-    axis.set_xticks(percent.index)
-    axis.set_title(wrapped(title, 55), fontsize=8)
-    legend(figure, axis)
+    bits, label = percent.index, "worst to best"
+    axis.fill_between(bits, percent.worst, percent.best, color=frames.BLUE, alpha=0.2, label=label)
+    axis.plot(bits, percent.expected, "o-", color=frames.BLUE, label="expected")
+    axis.plot(bits, percent["index"], "x", color=frames.VERMILION, label="index")
+    axis.set(xlabel="bits used", ylabel="mAP@all (%)", ylim=(0, 100), xticks=bits)
+    frames.legend(figure, axis)
     return figure
 
 
@@ -52,13 +51,10 @@ def per_class(values: np.ndarray, names: Sequence[str], mean: float, title: str)
 
     values (Y,); the first and last class are named.
     """
-    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
-    axis = figure.subplots()
-    places = np.arange(len(values))
-    axis.bar(places, 100 * values, color=BLUE, width=0.9)
-    axis.axhline(100 * mean, color="#D55E00", linestyle="--", label="mAP@all")
-    axis.set_xticks([0, places[-1]], [names[0], names[-1]], fontsize=8)
+    figure, axis = frames.chart(title, 3)
+    axis.bar(range(len(values)), 100 * values, color=frames.BLUE, width=0.9)
+    axis.axhline(100 * mean, color=frames.VERMILION, linestyle="--", label="mAP@all")
+    axis.set_xticks([0, len(values) - 1], [names[0], names[-1]], fontsize=8)
     axis.set(xlabel="class, worst to best", ylabel="mean AP (%)", ylim=(0, 100))
-    axis.set_title(title, fontsize=8)
-    legend(figure, axis)
+    frames.legend(figure, axis)
     return figure

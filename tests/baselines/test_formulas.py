@@ -1,4 +1,4 @@
-"""The baselines' losses by hand, against naive loops, and at their optimum."""
+"""The baselines' formulas by hand, against naive loops, and at their optimum."""
 
 import itertools
 import math
@@ -8,21 +8,17 @@ import torch
 from torch import Tensor
 
 from fdhmfe.baselines.formulas import (
-    alignment_loss,
-    asymmetric_pair_loss,
-    asymmetric_quantisation_loss,
     bank_pair_loss,
-    central_similarity_loss,
     code_correlation_loss,
     dissimilar_target,
     mean_hellinger,
     part_diversity_loss,
-    polarisation_loss,
-    saturation_loss,
-    sign_distance,
     solve_codes,
     weighted_pair_loss,
 )
+from fdhmfe.baselines.objectives import ADSHLoss, CSQLoss, DPNLoss, DPSHLoss
+from fdhmfe.losses import Step
+from fdhmfe.network import Output
 
 LABELS = torch.tensor([0, 0, 1, 2, 1])
 U = torch.tensor([[0.3, -1.2], [0.8, 0.1], [-0.5, 0.9], [0.0, -0.7], [-1.4, 0.2]])
@@ -46,12 +42,17 @@ def gradient(loss: Tensor, u: Tensor) -> Tensor:
 # Images against class codes
 
 
+def csq(u: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The two terms of CSQ, where each image is of a class of its own."""
+    return CSQLoss()(Output(u, target), torch.arange(len(u)))[1]
+
+
 def test_central_similarity_by_hand():
     # tanh u = 1/2 and -1/2: probabilities 3/4 and 1/4 of a +1
     u, target = torch.tensor([[HALF, -HALF]]), torch.tensor([[1.0, 1.0]])
     expected = -(math.log(0.75) + math.log(0.25)) / 2
-    assert central_similarity_loss(u, target).item() == pytest.approx(expected, rel=1e-5)
-    assert central_similarity_loss(50 * target, target).item() == pytest.approx(0, abs=1e-6)
+    assert csq(u, target)["centre"].item() == pytest.approx(expected, rel=1e-5)
+    assert csq(50 * target, target)["centre"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_central_similarity_matches_the_loop_and_survives_large_outputs():
@@ -60,21 +61,22 @@ def test_central_similarity_matches_the_loop_and_survives_large_outputs():
     for x, t in zip(U.flatten().tolist(), target.flatten().tolist(), strict=True):
         p, y = (math.tanh(x) + 1) / 2, (t + 1) / 2
         total -= y * math.log(p) + (1 - y) * math.log(1 - p)
-    assert central_similarity_loss(U, target).item() == pytest.approx(total / 10, rel=1e-5)
+    assert csq(U, target)["centre"].item() == pytest.approx(total / 10, rel=1e-5)
     u = (-500 * target).requires_grad_()
-    gradient(central_similarity_loss(u, target), u)
+    gradient(csq(u, target)["centre"], u)
 
 
 def test_saturation_by_hand():
-    f = torch.tensor([[1.0, -1.0], [0.5, -0.5]])
-    assert saturation_loss(f).item() == pytest.approx((0 + 0 + 0.25 + 0.25) / 4)
+    u = torch.tensor([[50.0, -50], [HALF, -HALF]])  # tanh: 1, -1, 1/2, -1/2
+    assert csq(u, u.sign())["quantisation"].item() == pytest.approx((0 + 0 + 0.25 + 0.25) / 4)
 
 
 def test_polarisation_by_hand():
     # relu(1 - u t): past the margin, on the right side within it, on the wrong side
     u, target = torch.tensor([[2.0, 0.25, 0.5]]), torch.tensor([[1.0, 1, -1]])
-    assert polarisation_loss(u, target, margin=1.0).item() == pytest.approx((0 + 0.75 + 1.5) / 3)
-    assert polarisation_loss(u, target, margin=2.0).item() == pytest.approx((0 + 1.75 + 2.5) / 3)
+    for margin, expected in ((1.0, (0 + 0.75 + 1.5) / 3), (2.0, (0 + 1.75 + 2.5) / 3)):
+        loss, _ = DPNLoss(bit_margin=margin)(Output(u, target), torch.tensor([0]))
+        assert loss.item() == pytest.approx(expected)
 
 
 # Pairs of images
@@ -95,7 +97,10 @@ def test_bank_pair_loss_matches_the_loop_and_skips_what_was_never_seen():
 
 def test_sign_distance_by_hand():
     u = torch.tensor([[0.0, -2.0, 1.0]])  # signs +1, -1, +1
-    assert sign_distance(u).item() == pytest.approx((1 + 1 + 0) / 3)
+    _, terms = DPSHLoss(torch.tensor([0]), 3)(
+        Output(u), torch.tensor([0]), Step(torch.tensor([0]), 0.0)
+    )
+    assert terms["quantisation"].item() == pytest.approx((1 + 1 + 0) / 3)
 
 
 def test_weighted_pairs_match_the_weighted_sum_of_the_paper():
@@ -148,12 +153,13 @@ def test_asymmetric_losses_match_the_formula():
     solved = torch.tensor([[1.0, -1], [1, 1], [-1, 1], [-1, -1], [-1, 1]])
     f, s = U[1:3].tanh(), target_matrix(LABELS)[1:3]
     pairs = sum((2 * s[i, j] - dot(f[i], solved[j])) ** 2 for i in range(2) for j in range(5))
-    loss = asymmetric_pair_loss(f, solved, s)
-    assert loss.item() == pytest.approx(float(12 / 2 * pairs / (2 * 5)), rel=1e-5)
-    own = solved[1:3]
-    distance = ((f - own) ** 2).sum()
-    loss = asymmetric_quantisation_loss(f, own, images=5)
-    assert loss.item() == pytest.approx(float(12 / 2 * distance / (2 * 5)), rel=1e-5)
+    adsh = ADSHLoss(LABELS, 2)
+    adsh.solved.copy_(solved)
+    _, terms = adsh(Output(U[1:3]), LABELS[1:3], Step(torch.arange(1, 3), 0.0))
+    assert terms["pair"].item() == pytest.approx(float(12 / 2 * pairs / (2 * 5)), rel=1e-5)
+    distance = ((f - solved[1:3]) ** 2).sum()
+    expected = float(12 / 2 * distance / (2 * 5))
+    assert terms["quantisation"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def objective(solved: Tensor, f: Tensor, gamma: float) -> float:
@@ -214,11 +220,6 @@ def test_part_diversity_by_hand_and_its_slope():
     loss = part_diversity_loss(equal, apart)
     assert loss.item() == pytest.approx(1, abs=1e-5)
     gradient(loss, equal)  # finite where the parts are the same
-
-
-def test_alignment_by_hand():
-    parts, anchors = torch.tensor([[[3.0, 4], [1, 1]]]), torch.tensor([[[0.0, 0], [1, 1]]])
-    assert alignment_loss(parts, anchors).item() == pytest.approx(5 / 2)
 
 
 def test_code_correlation_by_hand():

@@ -8,7 +8,6 @@ from fdhmfe.baselines.networks import (
     SEMICON,
     ChannelInteraction,
     PartHash,
-    shares,
     suppression_mask,
 )
 
@@ -52,7 +51,7 @@ def test_parts_are_weighted_means_of_tokens():
     output = made(inputs)
     assert output.own.attention.shape == (8, 4, sum(side**2 for side in SIDES))
     torch.testing.assert_close(output.own.attention.sum(-1), torch.ones(8, 4))
-    tokens = made.tokens(inputs)
+    tokens = torch.cat(made.tokens(inputs), dim=1)
     loop = [(weight[:, None] * tokens[3]).sum(0) for weight in output.own.attention[3]]
     torch.testing.assert_close(output.own.parts[3], made.refine(torch.stack(loop)))
     torch.testing.assert_close(output.own.whole, inputs[-1].mean((2, 3)))
@@ -101,8 +100,9 @@ def test_a_later_part_does_not_see_what_the_first_looked_at():
 @pytest.mark.parametrize(
     ("total", "parts", "expected"), [(8, 3, [3, 3, 2]), (6, 3, [2, 2, 2]), (1, 3, [1, 0, 0])]
 )
-def test_shares_by_hand(total, parts, expected):
-    assert shares(total, parts) == expected
+def test_the_bits_of_the_parts_by_hand(total, parts, expected):
+    hashes = SEMICON(CHANNELS, 2 * total, width=16, parts=parts).part_hash
+    assert [layer.linear.out_features for layer in hashes] == expected
 
 
 def test_channel_interaction_is_the_mean_token_of_x_plus_value_times_attention():
