@@ -4,7 +4,7 @@ Letters: B images, K bits, Y classes, S tokens.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -48,7 +48,7 @@ def decorrelation_loss(u: Tensor) -> Tensor:
 
 
 def token_loss(
-    logits: list[Tensor], kept_index: list[Tensor], labels: Tensor, *, smoothing: float
+    logits: Sequence[Tensor], kept_index: Sequence[Tensor], labels: Tensor, *, smoothing: float
 ) -> Tensor:
     """Cross-entropy of every kept token with its image's label, averaged over stages.
 
@@ -64,7 +64,7 @@ def token_loss(
     return torch.stack(parts).mean()
 
 
-def background_loss(logits: list[Tensor], kept_index: list[Tensor]) -> Tensor:
+def background_loss(logits: Sequence[Tensor], kept_index: Sequence[Tensor]) -> Tensor:
     """Push dropped tokens to "no class": mean of KL(uniform || softmax z), averaged over stages.
 
     logits: L tensors (B, S_l, Y); kept_index: L tensors (B, n); all other tokens are dropped. 0 if
@@ -116,7 +116,7 @@ def quantisation_loss(u: Tensor) -> Tensor:
 class Step(NamedTuple):
     """Which images a batch holds, and when: for objectives that store codes or change over time."""
 
-    index: Tensor  # (B,) positions of the images among the M training images
+    positions: Tensor  # (B,) of the images among the M training images
     progress: float  # share of the training done, 0..1
 
 
@@ -126,12 +126,15 @@ class Objective(nn.Module):
     Its buffers are saved in checkpoints.
     """
 
-    # Draws the proxies that the loss needs: (classes, bits, seed) -> (Y, K). None: it needs none.
-    class_codes: ClassVar[Callable[[int, int, int], np.ndarray] | None] = None
     # Whether `HashNetwork.arrange` reassigns the proxies before training.
     arranges: ClassVar[bool] = False
     # The constructor argument that is tuned, one per method: `loss_weight` multiplies it. "": none.
     tuned: ClassVar[str] = ""
+
+    @staticmethod
+    def class_codes(classes: int, bits: int, seed: int) -> np.ndarray | None:
+        """Draws the proxies (Y, K) that the loss needs. None: it needs none."""
+        return None
 
     def forward(self, output: Any, labels: Tensor, step: Step | None = None) -> Losses:
         raise NotImplementedError
@@ -142,6 +145,13 @@ class Objective(nn.Module):
     def database_codes(self) -> Tensor | None:
         """Codes (M, K) int8 of the training images, if the method solves them from the labels."""
         return None
+
+
+def proxies_of(output: Output) -> Tensor:
+    """The proxies (Y, K) of a network that has them, else ValueError."""
+    if output.proxies is None:
+        raise ValueError("this loss needs a network with proxies: give it `proxies`")
+    return output.proxies
 
 
 class FDHMFELoss(Objective):
@@ -191,9 +201,8 @@ class FDHMFELoss(Objective):
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
         """The weighted sum, and each term before weighting; ValueError without proxies."""
-        u, proxies, logits, kept, classes, _ = output
-        if proxies is None:
-            raise ValueError("FDHMFELoss needs a network with proxies: give it `proxies`")
+        u, _, logits, kept, classes, _ = output
+        proxies = proxies_of(output)
         terms: dict[str, Callable[[], Tensor]] = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),
             "triplet": partial(batch_hard_triplet_loss, u, labels, margin=self.triplet_margin),

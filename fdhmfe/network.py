@@ -73,22 +73,6 @@ def binarise(u: Tensor) -> Tensor:
     return torch.where(u >= 0, 1, -1).to(torch.int8)
 
 
-def sign_coder(output: Output) -> Tensor:
-    """The plain coder: u (B, K) as it is. The bits are its signs."""
-    return output.u
-
-
-def read_out_coder(output: Output) -> Tensor:
-    """Class posterior (B, Y) times proxies (Y, K) -> (B, K). The bits are its signs.
-
-    The posterior is the softmax of the mean of the E class logits. Raises ValueError for an output
-    without class logits or without proxies.
-    """
-    if output.class_logits is None or output.proxies is None:
-        raise ValueError("the read-out needs a network with class logits and proxies")
-    return output.class_logits.mean(0).softmax(1) @ output.proxies
-
-
 class NodeMean(nn.Module):
     """Tokens before fusion, averaged over each stage's nodes and normalised: (B, sum of C_l)."""
 

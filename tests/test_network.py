@@ -12,10 +12,7 @@ from fdhmfe.network import (
     FDHMFE,
     HashNetwork,
     NodeMean,
-    Output,
     ProxyReadout,
-    read_out_coder,
-    sign_coder,
 )
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies, random_proxies
 from fdhmfe.runs.methods import build_method
@@ -250,13 +247,3 @@ def test_a_class_without_images_is_like_no_other_when_proxies_are_arranged(missi
 def test_a_network_without_proxies_has_none_to_arrange():
     with pytest.raises(ValueError, match="HashNetwork has no proxies to arrange"):
         HashNetwork().arrange(np.zeros((8, 3)), LABELS.numpy())
-
-
-def test_coders_by_hand():
-    proxies = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
-    logits = torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])  # two experts of two minds: even odds
-    output = Output(torch.tensor([[-1.0, 2.0, 3.0]]), proxies, class_logits=logits)
-    assert torch.equal(sign_coder(output), output.u)
-    torch.testing.assert_close(read_out_coder(output), torch.tensor([[1.0, 0.0, 0.0]]))
-    with pytest.raises(ValueError, match="needs a network with class logits"):
-        read_out_coder(Output(output.u, proxies))

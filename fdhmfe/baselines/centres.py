@@ -4,9 +4,9 @@ import numpy as np
 from scipy.linalg import hadamard
 
 
-def balanced_codes(count: int, bits: int, seed: int) -> np.ndarray:
-    """Random codes (count, K) with K // 2 bits at -1, as DPN draws its targets (IJCAI 2020)."""
-    order = np.random.default_rng(seed).random((count, bits)).argsort(axis=1)
+def balanced_codes(classes: int, bits: int, seed: int) -> np.ndarray:
+    """Random codes (Y, K) with K // 2 bits at -1, as DPN draws its targets (IJCAI 2020)."""
+    order = np.random.default_rng(seed).random((classes, bits)).argsort(axis=1)
     return np.where(order < bits // 2, -1, 1).astype(np.int8)
 
 
@@ -19,8 +19,8 @@ def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits, np.int8)
-        chosen = np.random.default_rng(seed).permutation(2 * bits)[:classes]
-        return np.vstack([rows, -rows])[chosen]
+        order = np.random.default_rng(seed).permutation(2 * bits)
+        return np.vstack([rows, -rows])[order[:classes]]
     drawn = balanced_codes(max(4000, 10 * classes), bits, seed)
     chosen = [0]
     similarity = np.full(len(drawn), -np.inf)  # of each draw to its nearest centre

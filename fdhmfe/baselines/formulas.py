@@ -37,7 +37,8 @@ def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
     theta = alpha * (h[i] * h[j]).sum(1)
     similar = labels[i] == labels[j]
     loss = F.binary_cross_entropy_with_logits(theta, similar.float(), reduction="none")
-    return sum(loss[kind].sum() / kind.sum().clamp(min=1) for kind in (similar, ~similar))
+    means = [loss[kind].sum() / kind.sum().clamp(min=1) for kind in (similar, ~similar)]
+    return means[0] + means[1]
 
 
 # A batch against codes solved for all training images (ADSH and the fine-grained specialists)

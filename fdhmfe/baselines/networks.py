@@ -165,6 +165,9 @@ class RandomProjection(HashNetwork):
     rounding algorithms" (STOC 2002).
     """
 
+    mean: Tensor
+    projection: Tensor
+
     def __init__(self, channels: Sequence[int], bits: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels[-1]))

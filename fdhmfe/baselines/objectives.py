@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fdhmfe.baselines import formulas
 from fdhmfe.baselines.centres import balanced_codes, hash_centres
 from fdhmfe.baselines.networks import PartHash
-from fdhmfe.losses import Losses, Objective, Step, proxy_loss
+from fdhmfe.losses import Losses, Objective, Step, proxies_of, proxy_loss
 from fdhmfe.network import Output, binarise
 from fdhmfe.proxies import random_proxies
 
@@ -29,7 +29,9 @@ class OrthoHashLoss(Objective):
         self.scale, self.margin = scale, margin
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        loss = proxy_loss(output.u, labels, output.proxies, scale=self.scale, margin=self.margin)
+        loss = proxy_loss(
+            output.u, labels, proxies_of(output), scale=self.scale, margin=self.margin
+        )
         return loss, {"proxy": loss}
 
 
@@ -48,7 +50,7 @@ class CSQLoss(Objective):
         self.weight = quantisation_weight
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        target = (output.proxies[labels] + 1) / 2
+        target = (proxies_of(output)[labels] + 1) / 2
         # (tanh u + 1) / 2 = sigmoid(2 u)
         centre = F.binary_cross_entropy_with_logits(2 * output.u, target)
         saturation = (output.u.tanh().abs() - 1).square().mean()
@@ -71,7 +73,7 @@ class DPNLoss(Objective):
         self.margin = bit_margin
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        loss = F.relu(self.margin - output.u * output.proxies[labels]).mean()
+        loss = F.relu(self.margin - output.u * proxies_of(output)[labels]).mean()
         return loss, {"polarisation": loss}
 
 
@@ -84,6 +86,8 @@ class DPSHLoss(Objective):
     """
 
     tuned = "quantisation_weight"
+    labels: Tensor
+    bank: Tensor
 
     def __init__(self, labels: Tensor, bits: int, *, quantisation_weight: float = 0.1) -> None:
         super().__init__()
@@ -92,7 +96,7 @@ class DPSHLoss(Objective):
         self.weight = quantisation_weight
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        self.bank[known(step).index] = output.u.detach()
+        self.bank[known(step).positions] = output.u.detach()
         similar = labels[:, None] == self.labels  # (B, M)
         pair = formulas.bank_pair_loss(output.u, self.bank, similar)
         quantisation = (output.u - binarise(output.u.detach())).square().mean()
@@ -131,6 +135,9 @@ class ADSHLoss(Objective):
     """
 
     tuned = "gamma"
+    labels: Tensor
+    solved: Tensor
+    outputs: Tensor
 
     def __init__(self, labels: Tensor, bits: int, *, gamma: float = 200.0) -> None:
         super().__init__()
@@ -142,7 +149,7 @@ class ADSHLoss(Objective):
         self.gamma = gamma
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
-        index, f = known(step).index, output.u.tanh()
+        index, f = known(step).positions, output.u.tanh()
         self.outputs[index] = f.detach()
         target = torch.where(labels[:, None] == self.labels, 1.0, self.dissimilar)  # (B, M)
         bits = f.shape[1]
@@ -171,6 +178,10 @@ class ExchNetLoss(ADSHLoss):
     begin at 7/8 or 5/12 of the training. Buffers: `anchors` (Y, P, D); `sums` and `counts` of this
     epoch. Source: ExchNet (arXiv 2008.01369).
     """
+
+    anchors: Tensor
+    sums: Tensor
+    counts: Tensor
 
     def __init__(
         self, network: PartHash, labels: Tensor, bits: int, *, gamma: float = 200.0

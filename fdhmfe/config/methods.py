@@ -35,7 +35,7 @@ OBJECTIVES: Mapping[str, str] = MappingProxyType(
     }
 )
 CODERS: Mapping[str, str] = MappingProxyType(
-    {"sign": "fdhmfe.network:sign_coder", "read-out": "fdhmfe.network:read_out_coder"}
+    {"sign": "fdhmfe.training.coders:sign", "read-out": "fdhmfe.training.coders:read_out"}
 )
 
 

@@ -32,8 +32,8 @@ from fdhmfe.runs.inputs import Inputs, open_backbone, prepare
 from fdhmfe.runs.methods import build_method
 from fdhmfe.runs.results import read_codes
 from fdhmfe.support.files import content_hash, file_hash, read_json
+from fdhmfe.training.coders import Coder
 from fdhmfe.training.finetune import FineTuned
-from fdhmfe.training.train import Coder
 
 BATCH = 32  # images in the network at once
 Picture = str | Path | Image.Image

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,13 +16,12 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import PLAIN_VIEWS
 from fdhmfe.losses import Objective, Step
-from fdhmfe.network import Output, sign_coder
 from fdhmfe.support import distributed
 from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
+from fdhmfe.training.coders import Coder, sign
 
 ENCODING_BATCH = 128
-Coder = Callable[[Output], Tensor]  # output for B images -> (B, K), whose signs are the bits
 
 
 class Method(NamedTuple):
@@ -33,7 +32,7 @@ class Method(NamedTuple):
 
     network: nn.Module  # L stage maps (B, C_l, H_l, W_l) -> a tuple whose `u` is the relaxed code
     objective: Objective | None
-    coder: Coder = sign_coder
+    coder: Coder = sign
 
     @property
     def modules(self) -> nn.ModuleDict:
@@ -222,7 +221,7 @@ def relaxed_codes(
     model: nn.Module,
     source: Source,
     rows: np.ndarray,
-    coder: Coder = sign_coder,
+    coder: Coder = sign,
     batch: int = ENCODING_BATCH,
 ) -> Tensor:
     """Relaxed codes (M, K) of the given table rows, on the CPU. Their signs are the bits.
