@@ -1,27 +1,26 @@
 """The command line: fdhmfe COMMAND, or python -m fdhmfe COMMAND.
 
 A command's code is imported when the command is chosen. The settings of a run are its options, with
-the meanings and defaults of Config. One that is not given stays so, for the profile, the tuning of
-the method and the variant choose it.
+the meanings and defaults of Config. A setting that is not given is left to the profile, the tuning
+of the method and the variant.
 """
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fdhmfe.config import profiles
-from fdhmfe.config.settings import CHOICES, Config, load, meanings
+from fdhmfe.config.settings import CHOICES, TYPES, Config, load, meanings
 from fdhmfe.lessons import notebooks
 from fdhmfe.support.places import suggest
 
-TYPES = MappingProxyType({field.name: type(field.default) for field in fields(Config)})
-
+TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
 Numbers = Annotated[tuple[int, ...], arg(metavar="INT ...", help_behavior_hint="")]
 Place = Annotated[str, arg(metavar="PATH", help_behavior_hint="")]
@@ -35,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
     if name in ("", "-h", "--help"):
-        print(overview())
+        print("usage: fdhmfe COMMAND ...\n")
+        for each, run in COMMANDS.items():
+            print(f"  {each:<10} {str(run.__doc__).splitlines()[0]}")
+        print("\nfdhmfe COMMAND --help: more")
         return 0 if name else 2
     if name not in COMMANDS:
         print(f"fdhmfe: there is no command {name!r}{suggest(name, COMMANDS)}", file=sys.stderr)
@@ -50,63 +52,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def overview() -> str:
-    """What there is to choose from, a line each."""
-    lines = [
-        f"  {name:<10} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items()
-    ]
-    return "\n".join(["usage: fdhmfe COMMAND ...", "", *lines, "", "fdhmfe COMMAND --help: more"])
-
-
 def settings(names: Iterable[str]) -> Any:
     """The type of a dictionary of these settings, each of them optional, its value as text."""
     meaning, options = meanings(), {}
     for name in names:
         known = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
-        options[name] = Annotated[
-            str,
-            arg(
-                help=f"{meaning[name]}{known}",
-                metavar="TRUE|FALSE" if TYPES[name] is bool else TYPES[name].__name__.upper(),
-                help_behavior_hint=f"(default: {as_typed(getattr(Config, name))})",
-            ),
-        ]
+        kind, default = TYPES[name], str(getattr(Config, name)) or "none"
+        option = arg(
+            help=f"{meaning[name]}{known}",
+            metavar="TRUE|FALSE" if kind is bool else kind.__name__.upper(),
+            help_behavior_hint=f"(default: {default.lower() if kind is bool else default})",
+        )
+        options[name] = Annotated[str, option]
     return TypedDict("Settings", options, total=False)  # type: ignore[operator]
-
-
-def as_typed(value: bool | int | float | str) -> str:
-    """A value as one would type it."""
-    return str(value).lower() if isinstance(value, bool) else str(value) or "none"
 
 
 def all_but(*names: str) -> Any:
     """All settings but these, as the options of a command."""
-    kept = [name for name in TYPES if name not in names]
-    return arg(name="", constructor_factory=lambda: settings(kept))
+    return options(lambda: [name for name in TYPES if name not in names])
 
 
-def of_notebooks() -> Any:
-    """The settings that notebooks take, as the options of a command."""
-    return arg(name="", constructor_factory=lambda: settings(notebooks.settings_taken()))
+def options(names: Callable[[], Iterable[str]]) -> Any:
+    """These settings, as the options of a command; they are named when it is chosen."""
+    return arg(name="", constructor_factory=lambda: settings(names()))
 
 
 def typed(given: Mapping[str, str]) -> dict[str, Any]:
     """The values as their settings' types; one that is not stays text, for `load` to refuse."""
-
-    def value(kind: type, text: str) -> Any:
-        if kind is bool:
-            return {"true": True, "false": False}.get(text.lower(), text)
-        try:
-            return kind(text)
-        except ValueError:
-            return text
-
-    return {name: value(TYPES[name], text) for name, text in given.items()}
+    values: dict[str, Any] = dict(given)
+    for name, text in given.items():
+        with suppress(KeyError, ValueError):
+            values[name] = TRUTH[text.lower()] if TYPES[name] is bool else TYPES[name](text)
+    return values
 
 
 def reproduce(
     *,
-    given: Annotated[dict[str, str], of_notebooks()],
+    given: Annotated[dict[str, str], options(notebooks.settings_taken)],
     only: Annotated[tuple[str, ...], arg(metavar="NN ...", help_behavior_hint="")] = (),
     solutions: FlagCreatePairsOff[bool] = False,
     again: FlagCreatePairsOff[bool] = False,
@@ -170,9 +152,7 @@ def sweep(
     seeds = seeds or profiles.table_seeds(rest.profile, rest.dataset)
     configs = [
         load(**typed(given), method=method, bits=length, seed=seed)
-        for method in methods
-        for length in bits
-        for seed in seeds
+        for method, length, seed in product(methods, bits, seeds)
     ]
     folders = sweep(configs, jobs=jobs or None)
     print(f"mAP@all in %, {rest.dataset}, {len(seeds)} seed(s)")
@@ -184,8 +164,7 @@ def tune(
     methods: Names = (),
     jobs: int = 0,
     given: Annotated[
-        dict[str, str],
-        all_but("method", "bits", "protocol", "learning_rate", "loss_weight"),
+        dict[str, str], all_but("method", "bits", "protocol", "learning_rate", "loss_weight")
     ],
 ) -> None:
     """Search a learning rate and a loss weight for each method, on a validation split.
@@ -256,8 +235,7 @@ def encode(
     """
     from fdhmfe.encoding.encode import encode
 
-    moved = {"data_dir": data_dir, "weights": weights}
-    places = {name: place for name, place in moved.items() if place}
+    places = {"data_dir": data_dir, "weights": weights}
     encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
 
 
@@ -286,12 +264,9 @@ def explore(
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
 
 
-COMMANDS: Mapping[str, Callable[..., int | None]] = MappingProxyType(
-    {
-        function.__name__: function
-        for function in (reproduce, train, sweep, tune, data, encode, explore)
-    }
-)
+COMMANDS: Mapping[str, Callable[..., int | None]] = {
+    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, explore)
+}
 
 if __name__ == "__main__":
     sys.exit(main())

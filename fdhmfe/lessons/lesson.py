@@ -14,8 +14,7 @@ from IPython import get_ipython
 from matplotlib.figure import Figure
 from matplotlib_inline.config import InlineBackend
 
-from fdhmfe import config
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import Config, check_type, load
 from fdhmfe.figures import frames
 from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters
 from fdhmfe.support.places import home, suggest
@@ -42,7 +41,7 @@ class Lesson:
 
     def configure(self, **changes: Any) -> Config:
         """The notebook's settings with some changed: another method, variant, length or seed."""
-        return config.load(**{**self.given, **changes})
+        return load(**{**self.given, **changes})
 
     def check(self, claim: str, holds: bool, otherwise: str) -> None:
         """Print a tick when the claim holds; raise AssertionError saying what to do if not."""
@@ -76,10 +75,10 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
     folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
     for key, value in folders.items():
-        config.check_type(key, value, str)
+        check_type(key, value, str)
     if "run_dir" in folders:  # these two say where that run's files are now
         chosen = {k: v for k, v in chosen.items() if k not in ("data_dir", "weights")}
-    lesson = Lesson(name, config.load(**chosen), chosen)
+    lesson = Lesson(name, load(**chosen), chosen)
     gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
     if get_ipython():  # figures in the notebook as sharp as those saved
         InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}

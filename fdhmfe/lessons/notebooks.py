@@ -2,12 +2,11 @@
 
 import ast
 import json
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import TYPES
 from fdhmfe.support.places import shipped
 
 NOTEBOOKS = shipped("notebooks")
@@ -31,12 +30,12 @@ def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
 
 def settings_taken() -> list[str]:
     """Settings of a run that notebooks have parameters for; ValueError where no notebooks are."""
-    taken = {
-        name
-        for path in chosen(ordered_notebooks(NOTEBOOKS), ())
-        for name in declared_parameters(path)
-    }
-    return [field.name for field in fields(Config) if field.name in taken]
+    taken = all_parameters(chosen(ordered_notebooks(NOTEBOOKS), ()))
+    return [name for name in TYPES if name in taken]
+
+
+def all_parameters(notebooks: Iterable[Path]) -> set[str]:
+    return {name for path in notebooks for name in declared_parameters(path)}
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:

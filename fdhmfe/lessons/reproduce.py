@@ -9,7 +9,7 @@ before the first that is missing, failed or out of date.
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import chdir, contextmanager, suppress
 from itertools import groupby
@@ -22,8 +22,7 @@ import psutil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
-from fdhmfe import config
-from fdhmfe.config.settings import PLACES
+from fdhmfe.config.settings import PLACES, load
 from fdhmfe.lessons.copies import (
     Job,
     executed_copy,
@@ -35,7 +34,7 @@ from fdhmfe.lessons.copies import (
     state_of,
     written_since,
 )
-from fdhmfe.lessons.notebooks import NOTEBOOKS, chosen, declared_parameters, ordered_notebooks
+from fdhmfe.lessons.notebooks import NOTEBOOKS, all_parameters, chosen, ordered_notebooks
 from fdhmfe.support.files import writing
 from fdhmfe.support.places import REPOSITORY, home, suggest
 from fdhmfe.support.progress import left
@@ -51,11 +50,14 @@ def reproduce(
     only: their numbers; empty: all. Solutions run after them. Notebooks that are done run `again`
     only if asked, or named. Raises ValueError for a setting or a number that is not known.
     """
-    settings = config.load(**given)
+    settings = load(**given)
     notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
     if solutions:
         notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), only)
-    check_taken(given, notebooks)
+    taken = all_parameters(notebooks)
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
     places = {name: getattr(settings, name) for name in PLACES if given.get(name)}
     job = Job({**given, **places}, NOTEBOOKS, settings.output_dir, state_of(places))
     # Spinning OpenMP threads slow each other down where kernels share few cores.
@@ -69,14 +71,6 @@ def reproduce(
             print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
     with chdir(home()):  # where kernels start
         return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
-
-
-def check_taken(given: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
-    """ValueError for a setting that none of the notebooks has a parameter for."""
-    taken = {name for path in notebooks for name in declared_parameters(path)}
-    for name in given:
-        if name not in taken:
-            raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
 
 
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:

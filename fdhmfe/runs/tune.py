@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from fdhmfe import config
-from fdhmfe.config.methods import CLOSED_FORM, METHODS
+from fdhmfe.config.methods import METHODS
 from fdhmfe.config.profiles import PROFILES, TUNED
 from fdhmfe.config.settings import Config
 from fdhmfe.runs import results
@@ -23,7 +23,7 @@ from fdhmfe.runs.sweep import sweep
 LEARNING_RATES = (1 / 3, 1.0, 3.0)  # times the profile's
 LOSS_WEIGHTS = (0.3, 3.0)  # times the method's own
 BITS = 24
-LEARNING = tuple(method for method in METHODS if method not in CLOSED_FORM)
+LEARNING = tuple(name for name, each in METHODS.items() if each.objective)
 SETTINGS = ["learning_rate", "loss_weight"]
 
 
