@@ -94,7 +94,7 @@ def run(options, backbone, method, bits, seed):
         source = replace(inputs.source, dataset=dataset)
         inputs = replace(inputs, dataset=dataset, source=source)
     kind = weights if weights == "random" else "file" if weights else "published"
-    return settings, experiment.run_on(settings, inputs), kind
+    return settings, experiment.run(settings, inputs), kind
 
 
 def parse():

@@ -20,10 +20,10 @@ from fdhmfe.config.settings import CHOICES, TYPES, Config, load, meanings
 from fdhmfe.lessons import notebooks
 from fdhmfe.support.places import suggest
 
-TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
 Numbers = Annotated[tuple[int, ...], arg(metavar="INT ...", help_behavior_hint="")]
-Place = Annotated[str, arg(metavar="PATH", help_behavior_hint="")]
+MOVED = ("data_dir", "weights")  # where a finished run's files are now
+TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fdhmfe: there is no command {name!r}{suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        return tyro.cli(COMMANDS[name], args=words, prog=f"fdhmfe {name}") or 0
+        chosen, program = COMMANDS[name], f"fdhmfe {name}"
+        return tyro.cli(chosen, args=words, prog=program, config=(FlagCreatePairsOff,)) or 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"fdhmfe {name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
@@ -56,7 +57,7 @@ def settings(names: Iterable[str]) -> Any:
     """The type of a dictionary of these settings, each of them optional, its value as text."""
     meaning, options = meanings(), {}
     for name in names:
-        known = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
+        known = f": {', '.join(filter(None, CHOICES[name]))}" if name in CHOICES else ""
         kind, default = TYPES[name], str(getattr(Config, name)) or "none"
         option = arg(
             help=f"{meaning[name]}{known}",
@@ -89,9 +90,9 @@ def typed(given: Mapping[str, str]) -> dict[str, Any]:
 def reproduce(
     *,
     given: Annotated[dict[str, str], options(notebooks.settings_taken)],
-    only: Annotated[tuple[str, ...], arg(metavar="NN ...", help_behavior_hint="")] = (),
-    solutions: FlagCreatePairsOff[bool] = False,
-    again: FlagCreatePairsOff[bool] = False,
+    only: Names = (),
+    solutions: bool = False,
+    again: bool = False,
 ) -> int:
     """Run the notebooks, headless; those that are done are skipped.
 
@@ -128,7 +129,7 @@ def train(*, given: Annotated[dict[str, str], all_but()]) -> None:
 def sweep(
     *,
     methods: Names = (),
-    bits: Numbers = profiles.BITS,
+    bits: tuple[int, ...] = profiles.BITS,
     seeds: Numbers = (),
     jobs: int = 0,
     given: Annotated[dict[str, str], all_but("method", "bits", "seed")],
@@ -140,7 +141,7 @@ def sweep(
 
     Args:
         methods: names; without any, those of the profile's tables
-        bits: code lengths; without any, 12, 24, 32 and 48
+        bits: code lengths
         seeds: without any, as many as the profile's tables hold
         jobs: processes at a time; 0: one per core
     """
@@ -186,8 +187,8 @@ def data(
     name: Annotated[Positional[str], arg(metavar="NAME")],
     *,
     root: Annotated[str, arg(metavar="PATH")],
-    no_download: FlagCreatePairsOff[bool] = False,
-    verify: FlagCreatePairsOff[bool] = False,
+    no_download: bool = False,
+    verify: bool = False,
 ) -> None:
     """Fetch, check and describe an official data set.
 
@@ -216,13 +217,13 @@ def encode(
     *,
     processes: int = 1,
     shard_size: int = 2048,
-    data_dir: Place = "",
-    weights: Place = "",
+    places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
     """Turn images into hash codes, as many as there are.
 
     A killed command goes on with the first shard that is missing. Several processes, on one machine
     or on many that share OUT, take shards in turn. unreadable.csv lists files that cannot be read.
+    Give --data-dir and --weights where the run's data set or backbone weights have moved.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
@@ -230,12 +231,9 @@ def encode(
         out: folder for the codes; name it again to go on
         processes: that share the work here
         shard_size: images per shard
-        data_dir: the run's data set, if it has moved
-        weights: the run's backbone weights, if they have moved
     """
     from fdhmfe.encoding.encode import encode
 
-    places = {"data_dir": data_dir, "weights": weights}
     encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
 
 
@@ -243,24 +241,22 @@ def explore(
     run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
     *,
     out: Path,
-    data_dir: Place = "",
-    weights: Place = "",
+    places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
     """Write a page for any browser: a run image by image, with neighbours and kept regions.
 
-    It holds thumbnails of the run's images: mind their licence before you pass it on.
+    It holds thumbnails of the run's images: mind their licence before you pass it on. Give
+    --data-dir and --weights where the run's images or backbone weights have moved.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
         out: the HTML file to write
-        data_dir: the run's images, if they have moved
-        weights: the run's backbone weights, if they have moved
     """
     from fdhmfe.encoding.trained import open_run
     from fdhmfe.explorer.gallery import build_gallery
     from fdhmfe.explorer.page import write_page
 
-    write_page(build_gallery(open_run(run, data_dir=data_dir, weights=weights)), out)
+    write_page(build_gallery(open_run(run, **places)), out)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
 
 

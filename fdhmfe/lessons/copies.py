@@ -8,8 +8,7 @@ import nbformat
 
 from fdhmfe.lessons.notebooks import declared_parameters
 from fdhmfe.support.files import atomic, content_hash, file_hash
-
-PACKAGE = Path(__file__).parents[1]
+from fdhmfe.support.places import PACKAGE
 
 
 class Job(NamedTuple):
@@ -23,7 +22,8 @@ class Job(NamedTuple):
 
 def state_of(places: Mapping[str, str]) -> str:
     """Changes with the package, and with the data and weights given."""
-    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".csv", ".js"))
+    kinds = (".py", ".csv", ".js", ".html")
+    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in kinds)
     read = [Path(places[name]) for name in ("data_dir", "weights") if name in places]
     files = [f for place in read if place.exists() for f in sorted([place, *place.rglob("*")])]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

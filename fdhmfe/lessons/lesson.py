@@ -69,15 +69,14 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     declared = declared_parameters(NOTEBOOKS / f"{name}.ipynb")
     for given in injected_names(namespace):
         if given not in declared:
-            hint = suggest(given, declared)
-            raise ValueError(f"{name} has no parameter {given!r}{hint}")
+            raise ValueError(f"{name} has no parameter {given!r}{suggest(given, declared)}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
-    folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
-    for key, value in folders.items():
-        check_type(key, value, str)
-    if "run_dir" in folders:  # these two say where that run's files are now
-        chosen = {k: v for k, v in chosen.items() if k not in ("data_dir", "weights")}
+    for key in chosen.keys() & set(FOLDERS):
+        check_type(key, chosen[key], str)
+    # With a run_dir, the places say where that run's files are now.
+    left_out = FOLDERS + (("data_dir", "weights") if "run_dir" in chosen else ())
+    chosen = {key: value for key, value in chosen.items() if key not in left_out}
     lesson = Lesson(name, load(**chosen), chosen)
     gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
     if get_ipython():  # figures in the notebook as sharp as those saved
@@ -91,9 +90,8 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
 def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     """Names assigned in the cells papermill injected, read from the kernel's input history."""
     injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
-    statements = [line for cell in injected for line in ast.parse(cell).body]
-    targets = [line.targets[0] for line in statements if isinstance(line, ast.Assign)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    nodes = (node for cell in injected for node in ast.walk(ast.parse(cell)))
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def relative(path: Path) -> Path:

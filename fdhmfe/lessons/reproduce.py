@@ -1,9 +1,8 @@
-"""Run the ordered notebooks headless.
+"""Run the ordered notebooks headless, two at a time (one where backbones are fine-tuned).
 
-Two run at a time, one where backbones are fine-tuned; what both need, the first makes and the other
-waits for. Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with
-its traceback, and the notebooks after it still run. Started again, the command skips the notebooks
-before the first that is missing, failed or out of date.
+What two notebooks need, the first makes and the other waits for. Executed copies go to
+results/<profile>/notebooks. A notebook that fails is kept there with its traceback, and those after
+it still run. The next command skips all before the first that is missing, failed or out of date.
 """
 
 import os
@@ -47,8 +46,8 @@ def reproduce(
 ) -> int:
     """Run the notebooks with the settings `given`; returns the exit code.
 
-    only: their numbers; empty: all. Solutions run after them. Notebooks that are done run `again`
-    only if asked, or named. Raises ValueError for a setting or a number that is not known.
+    only: their numbers; empty: all. Those that are done run `again` only if asked, or named.
+    Raises ValueError for a setting or a number that is not known.
     """
     settings = load(**given)
     notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
@@ -64,11 +63,9 @@ def reproduce(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     os.environ["FDHMFE_HOME"] = str(home())
-    todo = notebooks
-    if not (only or again):
-        todo = out_of_date(notebooks, job)
-        if len(todo) < len(notebooks):
-            print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
+    todo = notebooks if only or again else out_of_date(notebooks, job)
+    if len(todo) < len(notebooks):
+        print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
     with chdir(home()):  # where kernels start
         return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
 
@@ -98,8 +95,7 @@ def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
 def steps(notebooks: list[Path]) -> list[list[Path]]:
     """The notebooks in order, as lists of those that may run beside one another.
 
-    They share data, features and runs, each of which is made once, by whoever needs it first. Only
-    tables over all runs need those before them to have ended, and those after them not to run yet.
+    Only tables over all runs need those before them to have ended, and those after not to run yet.
     """
     return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
 

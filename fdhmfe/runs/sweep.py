@@ -85,8 +85,7 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
     Raises ValueError if a worker has several threads: they would share one random generator.
     """
     if not scheduler:
-        with parallel_config(backend="loky", n_jobs=jobs):
-            yield Parallel(return_as="generator_unordered", batch_size=1)
+        yield Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
         return
     try:
         from distributed import Client

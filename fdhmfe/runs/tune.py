@@ -8,15 +8,15 @@ from where config.load takes them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fdhmfe import config
 from fdhmfe.config.methods import METHODS
 from fdhmfe.config.profiles import PROFILES, TUNED
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import Config, load
 from fdhmfe.runs import results
 from fdhmfe.runs.sweep import sweep
 
@@ -28,17 +28,16 @@ SETTINGS = ["learning_rate", "loss_weight"]
 
 
 def tune(given: Mapping[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
-    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each.
-
-    Raises ValueError for a setting that is not known.
-    """
-    output_dir = config.load(**given).output_dir
+    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each."""
+    output_dir = load(**given).output_dir
     apart = dict(bits=BITS, protocol="validation", results_dir=str(output_dir.parent / "tuning"))
     trials = search({**given, **apart}, methods or LEARNING, jobs)
     path = output_dir / "tables" / "tuning.csv"
     results.write_csv(path, merged(path, trials, ["dataset", "method"]))
-    keep_best(trials)
-    return best(trials)
+    kept, names = best(trials), ["profile", "method"]
+    table = merged(TUNED, kept[[*names, *SETTINGS]], names)
+    results.write_csv(TUNED, table.sort_values(names))
+    return kept
 
 
 def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
@@ -60,27 +59,19 @@ def score(
 ) -> pd.DataFrame:
     """Run (method, learning rate, loss weight) settings and read their mAP."""
     trials = [
-        config.load(**given, method=method, learning_rate=rate, loss_weight=weight)
+        load(**given, method=method, learning_rate=rate, loss_weight=weight)
         for method, rate, weight in settings
     ]
-    rows = []
-    for trial, folder in zip(trials, sweep(trials, jobs=jobs), strict=True):
-        names = ("profile", "dataset", "method", *SETTINGS, "protocol", "bits", "seed", "epochs")
-        row = {name: getattr(trial, name) for name in names}
-        rows.append(row | {"run_id": folder.name, "value": results.read_map(folder)})
-    return pd.DataFrame(rows)
+    folders = sweep(trials, jobs=jobs)
+    names = ["profile", "dataset", "method", *SETTINGS, "protocol", "bits", "seed", "epochs"]
+    table = pd.DataFrame(map(asdict, trials))[names]
+    scores = [results.read_map(folder) for folder in folders]
+    return table.assign(run_id=[folder.name for folder in folders], value=scores)
 
 
 def best(trials: pd.DataFrame) -> pd.DataFrame:
     """The best trial of each method; the first of equal ones."""
     return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
-
-
-def keep_best(trials: pd.DataFrame) -> None:
-    """Put each method's best settings into fdhmfe/config/tuned.csv, in place of those it had."""
-    names = ["profile", "method"]
-    table = merged(TUNED, best(trials)[[*names, *SETTINGS]], names)
-    results.write_csv(TUNED, table.sort_values(names))
 
 
 def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:

@@ -124,7 +124,9 @@ def epoch_batches(
     """Positions (B,) among `count` images, for each batch of an epoch, and the generator used."""
     rng = np.random.default_rng([config.seed, epoch])
     order = rng.permutation(count)
-    return [order[part] for part in whole_batches(count, config.batch_size)], rng
+    size = config.batch_size
+    # A short last batch is left out (bad for batch norm), if there are others.
+    return [order[part] for part in blocks(count - count % size or count, size)], rng
 
 
 def train_epoch(
@@ -181,11 +183,6 @@ def train_step(
     nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)  # set by hand
     optimiser.step()
     return values
-
-
-def whole_batches(count: int, size: int) -> list[slice]:
-    """Equal batches. A short last one is left out (bad for batch norm), if there are others."""
-    return list(blocks(count - count % size or count, size))
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
