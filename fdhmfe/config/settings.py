@@ -95,8 +95,9 @@ class Config:
     @property
     def composition(self) -> Composition:
         """The method's network, objective and coder, with those exchanged that are given."""
-        parts = {"network": self.network, "objective": self.objective, "coder": self.coder}
-        return compose(self.method, **parts)
+        return compose(
+            self.method, network=self.network, objective=self.objective, coder=self.coder
+        )
 
     @property
     def output_dir(self) -> Path:

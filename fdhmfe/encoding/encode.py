@@ -29,8 +29,6 @@ from fdhmfe.support.files import file_hash, write_json
 from fdhmfe.support.progress import watched
 
 DECODERS = 4  # threads that decode images
-
-
 # (image (1, 3, S, S), SHA-256 of its file), or why it cannot be read
 Loaded = tuple[Tensor, bytes] | str
 

@@ -1,6 +1,7 @@
 """Executed copies of the notebooks: where they lie, what they were made from, which are done."""
 
 from collections.abc import Mapping
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,10 +47,7 @@ def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
 
 def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
     """The first notebook that is not done, and those after it, which may read what it writes."""
-    for position, notebook in enumerate(notebooks):
-        if not is_done(notebook, job):
-            return notebooks[position:]
-    return []
+    return list(dropwhile(lambda notebook: is_done(notebook, job), notebooks))
 
 
 def is_done(notebook: Path, job: Job) -> bool:

@@ -44,17 +44,11 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     papermill.inspect_notebook gives the defaults as text, and importing it costs each kernel 1.7 s.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = [
-        "".join(cell["source"])
-        for cell in cells
-        if "parameters" in cell.get("metadata", {}).get("tags", [])
-    ]
-    if len(sources) != 1:
+    tagged = [cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
+    if len(tagged) != 1:
         raise ValueError(f"{notebook} must have one cell tagged 'parameters'")
     return {
-        statement.target.id: ast.literal_eval(statement.value)
-        for statement in ast.parse(sources[0]).body
-        if isinstance(statement, ast.AnnAssign)
-        and isinstance(statement.target, ast.Name)
-        and statement.value
+        ast.unparse(line.target): ast.literal_eval(line.value)
+        for line in ast.parse("".join(tagged[0])).body
+        if isinstance(line, ast.AnnAssign) and line.value
     }

@@ -46,11 +46,8 @@ def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> p
     default = profile.get("learning_rate", Config.learning_rate)
     rates = [(m, default * factor, 1.0) for m in methods for factor in LEARNING_RATES]
     first = score(given, rates, jobs)
-    weights = [
-        (row.method, row.learning_rate, weight)
-        for row in best(first).itertuples()
-        for weight in LOSS_WEIGHTS
-    ]
+    chosen = best(first)[["method", "learning_rate"]].values.tolist()
+    weights = [(*each, weight) for each in chosen for weight in LOSS_WEIGHTS]
     return pd.concat([first, score(given, weights, jobs)], ignore_index=True)
 
 
