@@ -74,12 +74,12 @@ def all_but(*names: str) -> Any:
 
 
 def options(names: Callable[[], Iterable[str]]) -> Any:
-    """These settings, as the options of a command; they are named when it is chosen."""
+    """The options of a command for these settings; `names` is called when it is chosen."""
     return arg(name="", constructor_factory=lambda: settings(names()))
 
 
 def typed(given: Mapping[str, str]) -> dict[str, Any]:
-    """The values as their settings' types; one that is not stays text, for `load` to refuse."""
+    """Each value in its setting's type. What has no such value stays text: `load` refuses it."""
     values: dict[str, Any] = dict(given)
     for name, text in given.items():
         with suppress(KeyError, ValueError):

@@ -10,26 +10,17 @@ from fdhmfe.config.methods import METHODS
 
 BITS = (12, 24, 32, 48)
 TUNED = Path(__file__).with_name("tuned.csv")  # written by fdhmfe.runs.tune
+LARGE = dict(image_size=224, grid=7, width=128)
 PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "smoke": dict(
             toy_classes=12, toy_train=10, toy_test=6, embedded_epochs=3, views=2, epochs=3
         ),
         "quick": {},
-        "laptop": dict(
-            backbone="mobilenet_v2", image_size=224, grid=7, width=128, views=6, epochs=15
-        ),
-        "paper": dict(
-            backbone="resnet50",
-            image_size=224,
-            grid=7,
-            width=128,
-            finetune=True,
-            precision="bf16",
-            workers=8,
-            epochs=60,
-            learning_rate=1e-3,
-        ),
+        "laptop": LARGE | dict(backbone="mobilenet_v2", views=6, epochs=15),
+        "paper": LARGE
+        | dict(backbone="resnet50", finetune=True, precision="bf16", workers=8)
+        | dict(epochs=60, learning_rate=1e-3),
     }
 )
 

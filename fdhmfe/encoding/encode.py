@@ -129,7 +129,7 @@ def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarra
 
 
 def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
-    """Decode a batch of the list, by position."""
+    """Read and decode the images at these positions of the list."""
 
     def one(position: int) -> Loaded:
         path = job.root / job.names[position]

@@ -110,7 +110,8 @@ def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
     torch.set_num_threads(1)
     with warnings.catch_warnings(), ExitStack() as quiet:
         warnings.simplefilter("ignore", FutureWarning)
-        if not config.finetune:  # which takes hours; else the number of finished runs is enough
+        # Fine-tuning takes hours: its lines are shown. Else the number of finished runs is enough.
+        if not config.finetune:
             for redirect in (redirect_stdout, redirect_stderr):
                 quiet.enter_context(redirect(StringIO()))
         try:

@@ -49,8 +49,8 @@ def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
 def gain_over_best(cells: pd.DataFrame) -> pd.DataFrame:
     """FDH-MFE against the best baseline of each code length.
 
-    `spread` is max - min over the seeds, of the method where it is larger. A gain is `clear` if it
-    is larger than the spread; with one seed, no gain is.
+    spread: max - min over the seeds; of the two methods, the larger one. A gain is `clear` if it is
+    larger than the spread; with one seed, no gain is.
     """
     cells = cells[~cells.method.isin(REFERENCES)].assign(spread=cells["max"] - cells["min"])
     cells = cells.set_index("bits").sort_values("mean", ascending=False, kind="stable")
