@@ -118,7 +118,7 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         source = inputs.source
         return train.fit(method, source, rows, torch.from_numpy(labels), config, checkpoint)
     except train.LossError as error:
-        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        files = ", ".join(inputs.dataset.table.path.iloc[rows[error.places]])
         raise FloatingPointError(
             f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
         ) from error
