@@ -23,7 +23,9 @@ from rows import ROOT, parser, write_rows
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
-from fdhmfe import config
+from fdhmfe.config import profiles
+from fdhmfe.config.methods import METHODS
+from fdhmfe.config.settings import CHOICES, load
 from fdhmfe.data.dataset import Dataset
 from fdhmfe.runs import experiment, results
 from fdhmfe.runs.inputs import prepare
@@ -72,7 +74,7 @@ def run(options, backbone, method, bits, seed):
     runs = options.runs.resolve()
     weights = options.weights.get(backbone, "")
     file = random_weights(backbone, runs) if weights == "random" else weights
-    settings = config.load(
+    settings = load(
         "paper",
         **dict(dataset=options.dataset, data_dir=options.data_dir, results_dir=str(runs)),
         **dict(backbone=backbone, method=method, bits=bits, seed=seed, weights=str(file)),
@@ -87,24 +89,24 @@ def run(options, backbone, method, bits, seed):
         source = replace(inputs.source, dataset=dataset)
         inputs = replace(inputs, dataset=dataset, source=source)
     kind = weights if weights == "random" else "file" if weights else "published"
-    return settings, experiment.run_on(settings, inputs), kind
+    return settings, experiment.run(settings, inputs), kind
 
 
 def parse():
     arguments = parser(__doc__, "finetune")
     add = arguments.add_argument
     add("--runs", type=Path, default=ROOT / "results/finetune", help="where the runs are kept")
-    add("--dataset", default="cub200", choices=config.DATASETS)
+    add("--dataset", default="cub200", choices=profiles.DATASETS)
     add("--data-dir", default="", help="the folder of its images")
     add("--weights", nargs="+", default=[], metavar="BACKBONE=FILE", help="or BACKBONE=random")
     add("--backbones", nargs="+", default=["mobilenet_v2", "resnet50"], help="torchvision names")
-    add("--methods", nargs="+", default=["fdh-mfe", "orthohash"], choices=config.METHODS)
-    add("--bits", nargs="+", type=int, default=list(config.BITS))
+    add("--methods", nargs="+", default=["fdh-mfe", "orthohash"], choices=METHODS)
+    add("--bits", nargs="+", type=int, default=list(profiles.BITS))
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--size", type=int, default=224, help="pixels per side")
     add("--epochs", type=int, default=30)
     add("--batch-size", type=int, default=64, help="of all processes together")
-    add("--precision", default="bf16", help="of the backbone: 32 or bf16")
+    add("--precision", default="bf16", choices=CHOICES["precision"])
     add("--compile", action="store_true")
     add("--workers", type=int, default=8, help="decoding processes for each GPU")
     add("--steps", type=int, default=0, help="try it out: batches per epoch; 0: the real thing")

@@ -1,30 +1,29 @@
 """The command line: fdhmfe COMMAND, or python -m fdhmfe COMMAND.
 
 A command's code is imported when the command is chosen. The settings of a run are its options, with
-the meanings and defaults of Config. One that is not given stays so, for the profile, the tuning of
-the method and the variant choose it.
+the meanings and defaults of Config. A setting that is not given is left to the profile, the tuning
+of the method and the variant.
 """
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fdhmfe.config import profiles
-from fdhmfe.config.settings import CHOICES, Config, load, meanings
+from fdhmfe.config.settings import CHOICES, TYPES, Config, load, meanings
 from fdhmfe.lessons import notebooks
 from fdhmfe.support.places import suggest
 
-TYPES = MappingProxyType({field.name: type(field.default) for field in fields(Config)})
-
 Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
 Numbers = Annotated[tuple[int, ...], arg(metavar="INT ...", help_behavior_hint="")]
-Place = Annotated[str, arg(metavar="PATH", help_behavior_hint="")]
+MOVED = ("data_dir", "weights")  # where a finished run's files are now
+TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
     if name in ("", "-h", "--help"):
-        print(overview())
+        print("usage: fdhmfe COMMAND ...\n")
+        for each, run in COMMANDS.items():
+            print(f"  {each:<10} {str(run.__doc__).splitlines()[0]}")
+        print("\nfdhmfe COMMAND --help: more")
         return 0 if name else 2
     if name not in COMMANDS:
         print(f"fdhmfe: there is no command {name!r}{suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        return tyro.cli(COMMANDS[name], args=words, prog=f"fdhmfe {name}") or 0
+        chosen, program = COMMANDS[name], f"fdhmfe {name}"
+        return tyro.cli(chosen, args=words, prog=program, config=(FlagCreatePairsOff,)) or 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"fdhmfe {name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
@@ -50,66 +53,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def overview() -> str:
-    """What there is to choose from, a line each."""
-    lines = [
-        f"  {name:<10} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items()
-    ]
-    return "\n".join(["usage: fdhmfe COMMAND ...", "", *lines, "", "fdhmfe COMMAND --help: more"])
-
-
 def settings(names: Iterable[str]) -> Any:
     """The type of a dictionary of these settings, each of them optional, its value as text."""
     meaning, options = meanings(), {}
     for name in names:
-        known = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
-        options[name] = Annotated[
-            str,
-            arg(
-                help=f"{meaning[name]}{known}",
-                metavar="TRUE|FALSE" if TYPES[name] is bool else TYPES[name].__name__.upper(),
-                help_behavior_hint=f"(default: {as_typed(getattr(Config, name))})",
-            ),
-        ]
+        known = f": {', '.join(filter(None, CHOICES[name]))}" if name in CHOICES else ""
+        kind, default = TYPES[name], str(getattr(Config, name)) or "none"
+        option = arg(
+            help=f"{meaning[name]}{known}",
+            metavar="TRUE|FALSE" if kind is bool else kind.__name__.upper(),
+            help_behavior_hint=f"(default: {default.lower() if kind is bool else default})",
+        )
+        options[name] = Annotated[str, option]
     return TypedDict("Settings", options, total=False)  # type: ignore[operator]
-
-
-def as_typed(value: bool | int | float | str) -> str:
-    """A value as one would type it."""
-    return str(value).lower() if isinstance(value, bool) else str(value) or "none"
 
 
 def all_but(*names: str) -> Any:
     """All settings but these, as the options of a command."""
-    kept = [name for name in TYPES if name not in names]
-    return arg(name="", constructor_factory=lambda: settings(kept))
+    return options(lambda: [name for name in TYPES if name not in names])
 
 
-def of_notebooks() -> Any:
-    """The settings that notebooks take, as the options of a command."""
-    return arg(name="", constructor_factory=lambda: settings(notebooks.settings_taken()))
+def options(names: Callable[[], Iterable[str]]) -> Any:
+    """The options of a command for these settings; `names` is called when it is chosen."""
+    return arg(name="", constructor_factory=lambda: settings(names()))
 
 
 def typed(given: Mapping[str, str]) -> dict[str, Any]:
-    """The values as their settings' types; one that is not stays text, for `load` to refuse."""
-
-    def value(kind: type, text: str) -> Any:
-        if kind is bool:
-            return {"true": True, "false": False}.get(text.lower(), text)
-        try:
-            return kind(text)
-        except ValueError:
-            return text
-
-    return {name: value(TYPES[name], text) for name, text in given.items()}
+    """Each value in its setting's type. What has no such value stays text: `load` refuses it."""
+    values: dict[str, Any] = dict(given)
+    for name, text in given.items():
+        with suppress(KeyError, ValueError):
+            values[name] = TRUTH[text.lower()] if TYPES[name] is bool else TYPES[name](text)
+    return values
 
 
 def reproduce(
     *,
-    given: Annotated[dict[str, str], of_notebooks()],
-    only: Annotated[tuple[str, ...], arg(metavar="NN ...", help_behavior_hint="")] = (),
-    solutions: FlagCreatePairsOff[bool] = False,
-    again: FlagCreatePairsOff[bool] = False,
+    given: Annotated[dict[str, str], options(notebooks.settings_taken)],
+    only: Names = (),
+    solutions: bool = False,
+    again: bool = False,
 ) -> int:
     """Run the notebooks, headless; those that are done are skipped.
 
@@ -146,7 +129,7 @@ def train(*, given: Annotated[dict[str, str], all_but()]) -> None:
 def sweep(
     *,
     methods: Names = (),
-    bits: Numbers = profiles.BITS,
+    bits: tuple[int, ...] = profiles.BITS,
     seeds: Numbers = (),
     jobs: int = 0,
     given: Annotated[dict[str, str], all_but("method", "bits", "seed")],
@@ -158,7 +141,7 @@ def sweep(
 
     Args:
         methods: names; without any, those of the profile's tables
-        bits: code lengths; without any, 12, 24, 32 and 48
+        bits: code lengths
         seeds: without any, as many as the profile's tables hold
         jobs: processes at a time; 0: one per core
     """
@@ -170,9 +153,7 @@ def sweep(
     seeds = seeds or profiles.table_seeds(rest.profile, rest.dataset)
     configs = [
         load(**typed(given), method=method, bits=length, seed=seed)
-        for method in methods
-        for length in bits
-        for seed in seeds
+        for method, length, seed in product(methods, bits, seeds)
     ]
     folders = sweep(configs, jobs=jobs or None)
     print(f"mAP@all in %, {rest.dataset}, {len(seeds)} seed(s)")
@@ -184,8 +165,7 @@ def tune(
     methods: Names = (),
     jobs: int = 0,
     given: Annotated[
-        dict[str, str],
-        all_but("method", "bits", "protocol", "learning_rate", "loss_weight"),
+        dict[str, str], all_but("method", "bits", "protocol", "learning_rate", "loss_weight")
     ],
 ) -> None:
     """Search a learning rate and a loss weight for each method, on a validation split.
@@ -207,8 +187,8 @@ def data(
     name: Annotated[Positional[str], arg(metavar="NAME")],
     *,
     root: Annotated[str, arg(metavar="PATH")],
-    no_download: FlagCreatePairsOff[bool] = False,
-    verify: FlagCreatePairsOff[bool] = False,
+    no_download: bool = False,
+    verify: bool = False,
 ) -> None:
     """Fetch, check and describe an official data set.
 
@@ -237,13 +217,13 @@ def encode(
     *,
     processes: int = 1,
     shard_size: int = 2048,
-    data_dir: Place = "",
-    weights: Place = "",
+    places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
     """Turn images into hash codes, as many as there are.
 
     A killed command goes on with the first shard that is missing. Several processes, on one machine
     or on many that share OUT, take shards in turn. unreadable.csv lists files that cannot be read.
+    Give --data-dir and --weights where the run's data set or backbone weights have moved.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
@@ -251,13 +231,9 @@ def encode(
         out: folder for the codes; name it again to go on
         processes: that share the work here
         shard_size: images per shard
-        data_dir: the run's data set, if it has moved
-        weights: the run's backbone weights, if they have moved
     """
     from fdhmfe.encoding.encode import encode
 
-    moved = {"data_dir": data_dir, "weights": weights}
-    places = {name: place for name, place in moved.items() if place}
     encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
 
 
@@ -265,33 +241,28 @@ def explore(
     run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
     *,
     out: Path,
-    data_dir: Place = "",
-    weights: Place = "",
+    places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
     """Write a page for any browser: a run image by image, with neighbours and kept regions.
 
-    It holds thumbnails of the run's images: mind their licence before you pass it on.
+    It holds thumbnails of the run's images: mind their licence before you pass it on. Give
+    --data-dir and --weights where the run's images or backbone weights have moved.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
         out: the HTML file to write
-        data_dir: the run's images, if they have moved
-        weights: the run's backbone weights, if they have moved
     """
     from fdhmfe.encoding.trained import open_run
     from fdhmfe.explorer.gallery import build_gallery
     from fdhmfe.explorer.page import write_page
 
-    write_page(build_gallery(open_run(run, data_dir=data_dir, weights=weights)), out)
+    write_page(build_gallery(open_run(run, **places)), out)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
 
 
-COMMANDS: Mapping[str, Callable[..., int | None]] = MappingProxyType(
-    {
-        function.__name__: function
-        for function in (reproduce, train, sweep, tune, data, encode, explore)
-    }
-)
+COMMANDS: Mapping[str, Callable[..., int | None]] = {
+    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, explore)
+}
 
 if __name__ == "__main__":
     sys.exit(main())

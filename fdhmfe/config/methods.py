@@ -1,42 +1,38 @@
 """Methods by name: the network, the objective and the coder that each is made of.
 
-The parts can be exchanged: the settings `network`, `objective` and `coder` take names from the
-tables here, or "module:Name" for a part of your own. `method` takes "module:NAME", too, where NAME
-is a Composition. Parts are imported only when a run is built.
+The settings `network`, `objective` and `coder` exchange a part: they take a name from the tables
+here, or "module:Name" for a part of your own. `method` also takes "module:NAME" of a Composition.
+Parts are imported only when a run is built.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
-from types import MappingProxyType
 from typing import Any
 
-NETWORKS: Mapping[str, str] = MappingProxyType(
-    {
-        "fdh-mfe": "fdhmfe.network:FDHMFE",
-        "pooled": "fdhmfe.baselines.networks:PooledHash",
-        "parts": "fdhmfe.baselines.networks:PartHash",
-        "semicon": "fdhmfe.baselines.networks:SEMICON",
-        "lsh": "fdhmfe.baselines.networks:RandomProjection",
-        "itq": "fdhmfe.baselines.networks:ITQ",
-    }
-)
-OBJECTIVES: Mapping[str, str] = MappingProxyType(
-    {
-        "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
-        "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
-        "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
-        "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
-        "csq": "fdhmfe.baselines.objectives:CSQLoss",
-        "dpn": "fdhmfe.baselines.objectives:DPNLoss",
-        "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
-        "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
-        "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs it, too
-    }
-)
-CODERS: Mapping[str, str] = MappingProxyType(
-    {"sign": "fdhmfe.training.coders:sign", "read-out": "fdhmfe.training.coders:read_out"}
-)
+NETWORKS: Mapping[str, str] = {
+    "fdh-mfe": "fdhmfe.network:FDHMFE",
+    "pooled": "fdhmfe.baselines.networks:PooledHash",
+    "parts": "fdhmfe.baselines.networks:PartHash",
+    "semicon": "fdhmfe.baselines.networks:SEMICON",
+    "lsh": "fdhmfe.baselines.networks:RandomProjection",
+    "itq": "fdhmfe.baselines.networks:ITQ",
+}
+OBJECTIVES: Mapping[str, str] = {
+    "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
+    "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
+    "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
+    "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
+    "csq": "fdhmfe.baselines.objectives:CSQLoss",
+    "dpn": "fdhmfe.baselines.objectives:DPNLoss",
+    "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
+    "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
+    "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs it, too
+}
+CODERS: Mapping[str, str] = {
+    "sign": "fdhmfe.training.coders:sign",
+    "read-out": "fdhmfe.training.coders:read_out",
+}
 
 
 @dataclass(frozen=True)
@@ -51,26 +47,23 @@ class Composition:
     coder: str = "sign"
 
 
-METHODS: Mapping[str, Composition] = MappingProxyType(
-    {
-        each.name: each
-        for each in (
-            Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
-            Composition("lsh", "LSH", "projections", "lsh", ""),
-            Composition("itq", "ITQ", "projections", "itq", ""),
-            Composition("dpsh", "DPSH", "pairs of images", "pooled", "dpsh"),
-            Composition("hashnet", "HashNet", "pairs of images", "pooled", "hashnet"),
-            Composition("adsh", "ADSH", "pairs of images", "pooled", "adsh"),
-            Composition("csq", "CSQ", "class codes", "pooled", "csq"),
-            Composition("dpn", "DPN", "class codes", "pooled", "dpn"),
-            Composition("orthohash", "OrthoHash", "class codes", "pooled", "orthohash"),
-            Composition("exchnet", "ExchNet", "parts", "parts", "exchnet"),
-            Composition("a2-net", "A²-Net", "parts", "parts", "a2-net"),
-            Composition("semicon", "SEMICON", "parts", "semicon", "adsh"),
-        )
-    }
-)
-CLOSED_FORM = tuple(name for name, each in METHODS.items() if not each.objective)
+METHODS: Mapping[str, Composition] = {
+    each.name: each
+    for each in (
+        Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
+        Composition("lsh", "LSH", "projections", "lsh", ""),
+        Composition("itq", "ITQ", "projections", "itq", ""),
+        Composition("dpsh", "DPSH", "pairs of images", "pooled", "dpsh"),
+        Composition("hashnet", "HashNet", "pairs of images", "pooled", "hashnet"),
+        Composition("adsh", "ADSH", "pairs of images", "pooled", "adsh"),
+        Composition("csq", "CSQ", "class codes", "pooled", "csq"),
+        Composition("dpn", "DPN", "class codes", "pooled", "dpn"),
+        Composition("orthohash", "OrthoHash", "class codes", "pooled", "orthohash"),
+        Composition("exchnet", "ExchNet", "parts", "parts", "exchnet"),
+        Composition("a2-net", "A²-Net", "parts", "parts", "a2-net"),
+        Composition("semicon", "SEMICON", "parts", "semicon", "adsh"),
+    )
+}
 
 
 def find(method: str) -> Composition:
@@ -80,7 +73,7 @@ def find(method: str) -> Composition:
     """
     if ":" not in method:
         return METHODS[method]
-    found = part(method, METHODS)
+    found = part(method, {})
     if not isinstance(found, Composition):
         raise ValueError(f"{method} is a {type(found).__name__}, not a Composition")
     return found

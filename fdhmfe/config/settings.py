@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from fdhmfe.config.methods import CODERS, METHODS, NETWORKS, OBJECTIVES, Composition, compose, find
@@ -96,8 +95,9 @@ class Config:
     @property
     def composition(self) -> Composition:
         """The method's network, objective and coder, with those exchanged that are given."""
-        parts = {"network": self.network, "objective": self.objective, "coder": self.coder}
-        return compose(self.method, **parts)
+        return compose(
+            self.method, network=self.network, objective=self.objective, coder=self.coder
+        )
 
     @property
     def output_dir(self) -> Path:
@@ -105,21 +105,19 @@ class Config:
         return resolve(self.results_dir or str(home() / "results")) / self.profile
 
 
-CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "profile": tuple(PROFILES),
-        "dataset": DATASETS,
-        "method": tuple(METHODS),
-        "network": ("", *NETWORKS),
-        "objective": ("", *OBJECTIVES),
-        "coder": ("", *CODERS),
-        "variant": tuple(VARIANTS),
-        "proxies": ("maxmin", "random"),
-        "precision": ("32", "bf16"),
-        "protocol": ("all-classes", "unseen@unseen", "validation"),
-    }
-)
-
+TYPES: Mapping[str, type] = {field.name: type(field.default) for field in fields(Config)}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "profile": tuple(PROFILES),
+    "dataset": DATASETS,
+    "method": tuple(METHODS),
+    "network": ("", *NETWORKS),
+    "objective": ("", *OBJECTIVES),
+    "coder": ("", *CODERS),
+    "variant": tuple(VARIANTS),
+    "proxies": ("maxmin", "random"),
+    "precision": ("32", "bf16"),
+    "protocol": ("all-classes", "unseen@unseen", "validation"),
+}
 PARTS = ("method", "network", "objective", "coder")
 PLACES = ("data_dir", "weights", "results_dir")  # settings that are paths
 
@@ -137,10 +135,9 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     unknown name or choice (with the nearest valid one), a value of the wrong type, a number out
     of range, or a path that would have no effect.
     """
-    types = {field.name: type(field.default) for field in fields(Config)}
     for name in overrides:
-        if name not in types:
-            raise ValueError(f"unknown parameter {name!r}{suggest(name, types)}")
+        if name not in TYPES:
+            raise ValueError(f"unknown parameter {name!r}{suggest(name, TYPES)}")
     chosen = {"profile": profile, **overrides}
     for name, choices in CHOICES.items():
         if name in PARTS and ":" in str(chosen.get(name)):
@@ -149,31 +146,32 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
             raise ValueError(
                 f"{name}={chosen[name]!r} is not known{suggest(chosen[name], choices)}"
             )
-    checked = {name: check_type(name, value, types[name]) for name, value in chosen.items()}
-    for name in POSITIVE:
-        if name in checked and checked[name] <= 0:
-            raise ValueError(f"{name}={checked[name]} must be positive")
-    if checked.get("workers", 0) < 0:
-        raise ValueError(f"workers={checked['workers']} must not be negative; 0 means none")
-    if checked.get("views", 2) < 2:
-        raise ValueError(f"views={checked['views']} must be at least 2: the image and its mirror")
-    method, name = checked.get("method", Config.method), checked.get("variant", "full")
+    checked = {name: check_type(name, value, TYPES[name]) for name, value in chosen.items()}
+    checked |= {name: str(resolve(checked[name])) for name in PLACES if checked.get(name)}
+    method = checked.get("method", Config.method)
     find(method)  # imports module:NAME, so that a wrong one is an error at once
-    if name != "full" and method != "fdh-mfe":
-        raise ValueError(f"variant={name!r} switches a part of fdh-mfe; method {method!r} has none")
-    variant, tuned = VARIANTS[name], tuning(profile, method)
-    places = {name: str(resolve(checked[name])) for name in PLACES if checked.get(name)}
-    config = Config(**{**PROFILES[profile], **tuned, **variant, **checked, **places})
-    check_effect(config)
+    variant = VARIANTS[checked.get("variant", Config.variant)]
+    config = Config(**{**PROFILES[profile], **tuning(profile, method), **variant, **checked})
+    check_values(config)
+    return config
+
+
+def check_values(config: Config) -> None:
+    """ValueError for a number out of range, or a setting that would have no effect."""
+    for name in POSITIVE:
+        if getattr(config, name) <= 0:
+            raise ValueError(f"{name}={getattr(config, name)} must be positive")
+    if config.workers < 0:
+        raise ValueError(f"workers={config.workers} must not be negative; 0 means none")
+    if config.views < 2:
+        raise ValueError(f"views={config.views} must be at least 2: the image and its mirror")
     if config.keep > config.nodes:
         raise ValueError(
             f"keep={config.keep} is more than nodes={config.nodes}: kept tokens are nodes, too"
         )
-    return config
-
-
-def check_effect(config: Config) -> None:
-    """ValueError for a path that nothing would read."""
+    if config.variant != "full" and config.method != "fdh-mfe":
+        has_none = f"method {config.method!r} has none"
+        raise ValueError(f"variant={config.variant!r} switches a part of fdh-mfe; {has_none}")
     if config.data_dir and config.dataset == "toy":
         raise ValueError(
             f"data_dir={config.data_dir!r} has no effect: dataset 'toy' draws its own images; "

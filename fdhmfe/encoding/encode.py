@@ -1,9 +1,8 @@
 """Images to hash codes, as many as there are.
 
-The list of images is cut into shards; each is encoded and written whole, or not at all. A killed
-command goes on with the first shard that is missing. Several processes, on one machine or on many
-that share the folder, take shards in turn. Files that cannot be read are listed in unreadable.csv.
-What OUT holds is described in fdhmfe/encoding/job.py.
+The list of images is cut into shards. Each shard is encoded and written whole, or not at all, so a
+killed command goes on with the first one that is missing. Several processes, on one machine or on
+many that share the folder, take shards in turn. fdhmfe/encoding/job.py says what OUT holds.
 """
 
 import hashlib
@@ -13,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,15 +29,8 @@ from fdhmfe.support.files import file_hash, write_json
 from fdhmfe.support.progress import watched
 
 DECODERS = 4  # threads that decode images
-
-
-class Loaded(NamedTuple):
-    """A batch of the list: what could be read, and why the rest could not."""
-
-    images: Tensor | None  # (B, 3, S, S); None if there are none
-    ids: list[int]
-    hashes: list[bytes]  # SHA-256 of each file
-    failures: dict[int, str]
+# (image (1, 3, S, S), SHA-256 of its file), or why it cannot be read
+Loaded = tuple[Tensor, bytes] | str
 
 
 def encode(
@@ -61,19 +52,20 @@ def encode(
             raise ValueError(f"{name}={count} must be 1 or more")
     run = open_run(folder, **places)
     job = plan(images, out, run, shard_size)
-    others = processes - 1
-    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    with ProcessPoolExecutor(max(1, others), mp_context=get_context("spawn")) as pool:
-        helpers = [pool.submit(help_out, folder, places, job, others) for _ in range(others)]
+    threads = max(1, torch.get_num_threads() // processes)
+    torch.set_num_threads(threads)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        others = range(processes - 1)
+        helpers = [pool.submit(help_out, folder, places, job, threads) for _ in others]
         work(run, job, partial(next, gauge(job)))
         for helper in helpers:
             helper.result()
     finish(job, run)
 
 
-def help_out(folder: Path, places: dict[str, str], job: Job, others: int) -> None:
+def help_out(folder: Path, places: dict[str, str], job: Job, threads: int) -> None:
     """What a further process does: the same, with a network of its own, in silence."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // (others + 1)))
+    torch.set_num_threads(threads)
     work(open_run(folder, **places), job, lambda: None)
 
 
@@ -116,15 +108,16 @@ def gauge(job: Job) -> Iterator[None]:
 
 def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarray]:
     """The arrays of one shard: packed codes (n, W), their ids (n,), what failed and why."""
-    positions = np.arange(shard.start, shard.stop)
+    positions = range(shard.start, shard.stop)
     batches = [positions[rows] for rows in blocks(len(positions), BATCH)]
     words, ids, hashes, failures = [], [], [], {}
-    for loaded in read_ahead(lambda batch: load(run, job, batch), batches):
-        if loaded.images is not None:
-            words.append(pack(run.codes(loaded.images)))
-        ids += loaded.ids
-        hashes += loaded.hashes
-        failures |= loaded.failures
+    for loaded in read_ahead(partial(load, run, job), batches):
+        failures |= {i: reason for i, reason in loaded.items() if isinstance(reason, str)}
+        good = {i: pair for i, pair in loaded.items() if not isinstance(pair, str)}
+        if good:
+            words.append(pack(run.codes(torch.cat([image for image, _ in good.values()]))))
+        ids += good
+        hashes += [digest for _, digest in good.values()]
     width = -(-run.config.bits // WORD)
     return {
         "ids": np.array(ids, np.int64),
@@ -135,10 +128,10 @@ def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarra
     }
 
 
-def load(run: TrainedRun, job: Job, batch: np.ndarray) -> Loaded:
-    """Decode a batch of the list (B,), leaving out what cannot be read."""
+def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
+    """Read and decode the images at these positions of the list."""
 
-    def one(position: int) -> tuple[Tensor, bytes] | str:
+    def one(position: int) -> Loaded:
         path = job.root / job.names[position]
         try:
             return run.read([path]), bytes.fromhex(file_hash(path))
@@ -146,11 +139,7 @@ def load(run: TrainedRun, job: Job, batch: np.ndarray) -> Loaded:
             return " ".join(str(error).split())
 
     with ThreadPoolExecutor(DECODERS) as pool:
-        results = dict(zip(batch.tolist(), pool.map(one, batch.tolist()), strict=True))
-    good = {i: result for i, result in results.items() if not isinstance(result, str)}
-    images = torch.cat([image for image, _ in good.values()]) if good else None
-    failures = {i: result for i, result in results.items() if isinstance(result, str)}
-    return Loaded(images, list(good), [digest for _, digest in good.values()], failures)
+        return dict(zip(batch, pool.map(one, batch), strict=True))
 
 
 def finish(job: Job, run: TrainedRun) -> None:

@@ -139,10 +139,8 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     state = load_file(folder / "model.safetensors")
     labels = torch.arange(class_count(folder, state))
     method = build_method(config, [stage.channels for stage in stages], labels)
-    if config.finetune:
-        network = FineTuned(backbone, method.network, len(stages), config.precision)
-    else:
-        network = FineTuned(Rounded(backbone), method.network, len(stages))
+    seen, precision = (backbone, config.precision) if config.finetune else (Rounded(backbone), "32")
+    network = FineTuned(seen, method.network, len(stages), precision)
     shifts = [stage.shift for stage in stages]
     run = TrainedRun(folder, config, network, method.coder, shifts)
     try:
@@ -212,10 +210,9 @@ def run_dataset(folder: Path, config: Config) -> Dataset:
 
 def class_count(folder: Path, state: dict[str, Tensor]) -> int:
     """Number of classes the network was trained on; where it has no proxies, any will do."""
-    for name in ("proxies", "head.proxies"):
-        if name in state:
-            return len(state[name])
-    return int(read_codes(folder)["database_labels"].max()) + 1
+    proxies = state.get("proxies", state.get("head.proxies"))
+    labels = read_codes(folder)["database_labels"]
+    return int(labels.max()) + 1 if proxies is None else len(proxies)
 
 
 def opened(image: Picture) -> Image.Image:

@@ -4,8 +4,8 @@ The index is NumPy arrays in one file: enough for some hundred thousand pictures
 """
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,8 @@ from fdhmfe.runs.results import write_npz
 from fdhmfe.support.files import file_hash
 from fdhmfe.support.progress import progress
 
-ARRAYS = ("ids", "codes", "bits", "model_id")
 
-
-@dataclass(frozen=True)
-class Album:
+class Album(NamedTuple):
     """Packed codes of pictures and the model that made them."""
 
     ids: np.ndarray  # (M,) "<class>/<image>", relative to the folder
@@ -38,11 +35,10 @@ class Album:
 
     def save(self, path: Path) -> None:
         """Write the whole album to one .npz file, atomically."""
-        write_npz(path, {name: np.asarray(getattr(self, name)) for name in ARRAYS})
+        write_npz(path, self._asdict())
 
 
-@dataclass(frozen=True)
-class FolderReport:
+class FolderReport(NamedTuple):
     """What a folder of pictures holds. Paths are "<class>/<image>", relative to the folder."""
 
     root: Path
@@ -97,7 +93,7 @@ def load_album(path: Path, run: TrainedRun) -> Album:
     """Read an album; ValueError if the file is damaged or another model made it."""
     try:
         with np.load(path) as stored:
-            ids, codes, bits, made_by = (stored[name] for name in ARRAYS)
+            ids, codes, bits, made_by = (stored[name] for name in Album._fields)
     except FileNotFoundError:
         raise
     except Exception as error:  # what a damaged archive raises depends on where it is damaged

@@ -40,14 +40,9 @@ class Gallery:
     def as_json(self) -> dict[str, Any]:
         """The same as plain values, bytes in base64: what explorer.js reads."""
         return {
-            "title": self.title,
-            "classes": list(self.classes),
-            "names": list(self.names),
+            **vars(self),
             "labels": self.labels.tolist(),
-            "queries": self.queries,
-            "bits": self.bits,
             "codes": text(self.codes.tobytes()),
-            "stages": self.stages,
             "side": self.kept.shape[1],
             "kept": text(self.kept.tobytes()),
             "thumbnails": [text(image) for image in self.thumbnails],

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import anywidget
@@ -20,36 +21,9 @@ from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.explorer.gallery import Gallery, text, thumbnail
 from fdhmfe.support.files import atomic
 
-SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css"))
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-body {{ margin: 0 auto; max-width: 1180px; padding: 16px; font-family: system-ui, sans-serif; }}
-h1 {{ font-size: 24px; margin: 0 12px; }}
-{style}
-</style>
-</head>
-<body>
-<main>
-<h1>Retrieval explorer</h1>
-<div id="explorer"><noscript>This page needs JavaScript to search.</noscript></div>
-</main>
-<script type="application/json" id="gallery">{gallery}</script>
-<script type="module">
-{script}
-const gallery = JSON.parse(document.getElementById("gallery").textContent);
-render({{ model: {{ get: () => gallery }}, el: document.getElementById("explorer") }});
-</script>
-</body>
-</html>
-"""
+SCRIPT, STYLE, PAGE = (
+    Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css", "html")
+)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -81,7 +55,7 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
 def write_page(gallery: Gallery, path: Path) -> None:
     """One self-contained HTML file: it searches by itself and asks the network for nothing."""
     content = json.dumps(gallery.as_json(), separators=(",", ":"))
-    page = PAGE.format(
+    page = Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Retrieval explorer: {gallery.title}"),
         style=STYLE.read_text(encoding="utf-8"),
         script=SCRIPT.read_text(encoding="utf-8"),

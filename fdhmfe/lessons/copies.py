@@ -1,6 +1,7 @@
 """Executed copies of the notebooks: where they lie, what they were made from, which are done."""
 
 from collections.abc import Mapping
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,8 +9,7 @@ import nbformat
 
 from fdhmfe.lessons.notebooks import declared_parameters
 from fdhmfe.support.files import atomic, content_hash, file_hash
-
-PACKAGE = Path(__file__).parents[1]
+from fdhmfe.support.places import PACKAGE
 
 
 class Job(NamedTuple):
@@ -23,7 +23,8 @@ class Job(NamedTuple):
 
 def state_of(places: Mapping[str, str]) -> str:
     """Changes with the package, and with the data and weights given."""
-    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".csv", ".js"))
+    kinds = (".py", ".csv", ".js", ".html")
+    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in kinds)
     read = [Path(places[name]) for name in ("data_dir", "weights") if name in places]
     files = [f for place in read if place.exists() for f in sorted([place, *place.rglob("*")])]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
@@ -46,10 +47,7 @@ def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
 
 def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
     """The first notebook that is not done, and those after it, which may read what it writes."""
-    for position, notebook in enumerate(notebooks):
-        if not is_done(notebook, job):
-            return notebooks[position:]
-    return []
+    return list(dropwhile(lambda notebook: is_done(notebook, job), notebooks))
 
 
 def is_done(notebook: Path, job: Job) -> bool:

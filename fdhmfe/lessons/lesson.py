@@ -14,8 +14,7 @@ from IPython import get_ipython
 from matplotlib.figure import Figure
 from matplotlib_inline.config import InlineBackend
 
-from fdhmfe import config
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import Config, check_type, load
 from fdhmfe.figures import frames
 from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters
 from fdhmfe.support.places import home, suggest
@@ -42,7 +41,7 @@ class Lesson:
 
     def configure(self, **changes: Any) -> Config:
         """The notebook's settings with some changed: another method, variant, length or seed."""
-        return config.load(**{**self.given, **changes})
+        return load(**{**self.given, **changes})
 
     def check(self, claim: str, holds: bool, otherwise: str) -> None:
         """Print a tick when the claim holds; raise AssertionError saying what to do if not."""
@@ -70,16 +69,15 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     declared = declared_parameters(NOTEBOOKS / f"{name}.ipynb")
     for given in injected_names(namespace):
         if given not in declared:
-            hint = suggest(given, declared)
-            raise ValueError(f"{name} has no parameter {given!r}{hint}")
+            raise ValueError(f"{name} has no parameter {given!r}{suggest(given, declared)}")
     # An empty string leaves the choice to the profile.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
-    folders = {key: chosen.pop(key) for key in FOLDERS if key in chosen}
-    for key, value in folders.items():
-        config.check_type(key, value, str)
-    if "run_dir" in folders:  # these two say where that run's files are now
-        chosen = {k: v for k, v in chosen.items() if k not in ("data_dir", "weights")}
-    lesson = Lesson(name, config.load(**chosen), chosen)
+    for key in chosen.keys() & set(FOLDERS):
+        check_type(key, chosen[key], str)
+    # With a run_dir, the places say where that run's files are now.
+    left_out = FOLDERS + (("data_dir", "weights") if "run_dir" in chosen else ())
+    chosen = {key: value for key, value in chosen.items() if key not in left_out}
+    lesson = Lesson(name, load(**chosen), chosen)
     gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
     if get_ipython():  # figures in the notebook as sharp as those saved
         InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
@@ -92,9 +90,8 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
 def injected_names(namespace: Mapping[str, Any]) -> list[str]:
     """Names assigned in the cells papermill injected, read from the kernel's input history."""
     injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
-    statements = [line for cell in injected for line in ast.parse(cell).body]
-    targets = [line.targets[0] for line in statements if isinstance(line, ast.Assign)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    nodes = (node for cell in injected for node in ast.walk(ast.parse(cell)))
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def relative(path: Path) -> Path:

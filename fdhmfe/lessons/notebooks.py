@@ -2,12 +2,11 @@
 
 import ast
 import json
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import TYPES
 from fdhmfe.support.places import shipped
 
 NOTEBOOKS = shipped("notebooks")
@@ -31,12 +30,12 @@ def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
 
 def settings_taken() -> list[str]:
     """Settings of a run that notebooks have parameters for; ValueError where no notebooks are."""
-    taken = {
-        name
-        for path in chosen(ordered_notebooks(NOTEBOOKS), ())
-        for name in declared_parameters(path)
-    }
-    return [field.name for field in fields(Config) if field.name in taken]
+    taken = all_parameters(chosen(ordered_notebooks(NOTEBOOKS), ()))
+    return [name for name in TYPES if name in taken]
+
+
+def all_parameters(notebooks: Iterable[Path]) -> set[str]:
+    return {name for path in notebooks for name in declared_parameters(path)}
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
@@ -45,17 +44,11 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     papermill.inspect_notebook gives the defaults as text, and importing it costs each kernel 1.7 s.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = [
-        "".join(cell["source"])
-        for cell in cells
-        if "parameters" in cell.get("metadata", {}).get("tags", [])
-    ]
-    if len(sources) != 1:
+    tagged = [cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
+    if len(tagged) != 1:
         raise ValueError(f"{notebook} must have one cell tagged 'parameters'")
     return {
-        statement.target.id: ast.literal_eval(statement.value)
-        for statement in ast.parse(sources[0]).body
-        if isinstance(statement, ast.AnnAssign)
-        and isinstance(statement.target, ast.Name)
-        and statement.value
+        ast.unparse(line.target): ast.literal_eval(line.value)
+        for line in ast.parse("".join(tagged[0])).body
+        if isinstance(line, ast.AnnAssign) and line.value
     }

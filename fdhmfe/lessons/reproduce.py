@@ -1,15 +1,14 @@
-"""Run the ordered notebooks headless.
+"""Run the ordered notebooks headless, two at a time (one where backbones are fine-tuned).
 
-Two run at a time, one where backbones are fine-tuned; what both need, the first makes and the other
-waits for. Executed copies go to results/<profile>/notebooks; a failing notebook is kept there with
-its traceback, and the notebooks after it still run. Started again, the command skips the notebooks
-before the first that is missing, failed or out of date.
+What two notebooks need, the first makes and the other waits for. Executed copies go to
+results/<profile>/notebooks. A notebook that fails is kept there with its traceback, and those after
+it still run. The next command skips all before the first that is missing, failed or out of date.
 """
 
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import chdir, contextmanager, suppress
 from itertools import groupby
@@ -22,8 +21,7 @@ import psutil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
-from fdhmfe import config
-from fdhmfe.config.settings import PLACES
+from fdhmfe.config.settings import PLACES, load
 from fdhmfe.lessons.copies import (
     Job,
     executed_copy,
@@ -35,7 +33,7 @@ from fdhmfe.lessons.copies import (
     state_of,
     written_since,
 )
-from fdhmfe.lessons.notebooks import NOTEBOOKS, chosen, declared_parameters, ordered_notebooks
+from fdhmfe.lessons.notebooks import NOTEBOOKS, all_parameters, chosen, ordered_notebooks
 from fdhmfe.support.files import writing
 from fdhmfe.support.places import REPOSITORY, home, suggest
 from fdhmfe.support.progress import left
@@ -48,35 +46,28 @@ def reproduce(
 ) -> int:
     """Run the notebooks with the settings `given`; returns the exit code.
 
-    only: their numbers; empty: all. Solutions run after them. Notebooks that are done run `again`
-    only if asked, or named. Raises ValueError for a setting or a number that is not known.
+    only: their numbers; empty: all. Those that are done run `again` only if asked, or named.
+    Raises ValueError for a setting or a number that is not known.
     """
-    settings = config.load(**given)
+    settings = load(**given)
     notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
     if solutions:
         notebooks += chosen(ordered_notebooks(NOTEBOOKS / "solutions"), only)
-    check_taken(given, notebooks)
+    taken = all_parameters(notebooks)
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
     places = {name: getattr(settings, name) for name in PLACES if given.get(name)}
     job = Job({**given, **places}, NOTEBOOKS, settings.output_dir, state_of(places))
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     os.environ["FDHMFE_HOME"] = str(home())
-    todo = notebooks
-    if not (only or again):
-        todo = out_of_date(notebooks, job)
-        if len(todo) < len(notebooks):
-            print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
+    todo = notebooks if only or again else out_of_date(notebooks, job)
+    if len(todo) < len(notebooks):
+        print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
     with chdir(home()):  # where kernels start
         return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
-
-
-def check_taken(given: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
-    """ValueError for a setting that none of the notebooks has a parameter for."""
-    taken = {name for path in notebooks for name in declared_parameters(path)}
-    for name in given:
-        if name not in taken:
-            raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
 
 
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
@@ -104,8 +95,7 @@ def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
 def steps(notebooks: list[Path]) -> list[list[Path]]:
     """The notebooks in order, as lists of those that may run beside one another.
 
-    They share data, features and runs, each of which is made once, by whoever needs it first. Only
-    tables over all runs need those before them to have ended, and those after them not to run yet.
+    Only tables over all runs need those before them to have ended, and those after not to run yet.
     """
     return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
 

@@ -24,23 +24,18 @@ from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
 
-def run(config: Config) -> Path:
-    """Train, encode, score and store one run; returns its folder.
+def run(config: Config, inputs: Inputs | None = None) -> Path:
+    """Train, encode, score and store one run; returns its folder. inputs: its own, if open already.
 
     A finished run with the same settings, data, weights and code is returned as it is if
     `config.reuse` is set. A run that was killed continues from its last checkpoint. If another
     process is at work on the same run, this one waits. Raises StorageError if the results folder
     cannot be written; FloatingPointError, with the images' names, if the loss is not finite.
+
+    It computes on this process's GPU if there is one. If torchrun started several processes,
+    `distributed.process_group` must be open. Then only the first process locks, decides and writes.
     """
-    return run_on(config, prepare(config))
-
-
-def run_on(config: Config, inputs: Inputs) -> Path:
-    """`run`, on inputs that are already open. Computes on this process's GPU if there is one.
-
-    If torchrun started several processes, `distributed.process_group` must be open. Then only the
-    first process locks, decides and writes.
-    """
+    inputs = inputs or prepare(config)
     folder = results.run_folder(config, inputs.dataset.hash, inputs.backbone_id)
     if not is_done(config, folder):  # asked before locking: finished runs may be read-only
         lock = locked(config.output_dir / "locks" / f"{folder.name}.lock")
@@ -123,7 +118,7 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         source = inputs.source
         return train.fit(method, source, rows, torch.from_numpy(labels), config, checkpoint)
     except train.LossError as error:
-        files = ", ".join(inputs.dataset.table.path.iloc[error.rows])
+        files = ", ".join(inputs.dataset.table.path.iloc[rows[error.places]])
         raise FloatingPointError(
             f"{error}. The batch's images, below {inputs.dataset.root}: {files}"
         ) from error

@@ -143,15 +143,14 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
     """
     dataset = dataset or open_dataset(config)
     backbone, backbone_id = open_backbone(config, dataset)
-    if not config.finetune:
+    source: CachedSource | ImageSource
+    if config.finetune:
+        source = ImageSource(dataset, config.image_size, config.workers)
+    else:
         backbone = frozen(backbone)
+        source = CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
     stages = stage_views(backbone, config.image_size)[-config.stages :]
     channels, shifts = [stage.channels for stage in stages], [stage.shift for stage in stages]
-    source = (
-        ImageSource(dataset, config.image_size, config.workers)
-        if config.finetune
-        else CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
-    )
     return Inputs(dataset, backbone, backbone_id, source, channels, shifts, config.precision)
 
 

@@ -13,37 +13,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import save
 
 from fdhmfe.config.settings import Config
 from fdhmfe.runs.scoring import CODE_ARRAYS
 from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import REPOSITORY, in_checkout
+from fdhmfe.support.places import PACKAGE, REPOSITORY, in_checkout
 
-COLUMNS = (
-    "run_id",
-    "profile",
-    "dataset",
-    "backbone",
-    "method",
-    "variant",
-    "bits",
-    "seed",
-    "protocol",
-    "database_codes",
-    "metric",
-    "k",
-    "ties",
-    "n_query",
-    "n_database",
-    "value",
-)
+SHOWN = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
+SCORED = ("database_codes", "metric", "k", "ties", "n_query", "n_database", "value")
+COLUMNS = ("run_id", *SHOWN, *SCORED)  # of metrics.csv
+REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
 # Settings that change no result: where files are, whether to reuse runs, how many workers help
 PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
 # The code that a run's codes and scores depend on. (Settings, images and weights are in the run's
 # name.) Code that orders, shows or stores runs is left out: it changes no number.
-PACKAGE = Path(__file__).parents[1]
 PASSED = (
     *("network.py", "stages.py", "graph.py", "proxies.py", "losses.py", "metrics.py", "codes.py"),
     *("baselines", "features", "training", "data/views.py", "support/distributed.py"),
@@ -118,40 +104,36 @@ def write_run(
     metrics.csv marks a finished run: an old one is removed before, the new one is renamed last.
     rows: those of scoring.metric_rows; the run's settings are added to them.
     """
-    names = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
-    common = {name: getattr(config, name) for name in names}
+    common = {name: getattr(config, name) for name in SHOWN}
     common |= {"run_id": folder.name, "method": config.composition.name}
-    table = pd.DataFrame([{**common, **row} for row in rows])
+    table = pd.DataFrame([{**common, **row} for row in rows], columns=COLUMNS)
+    epochs = pd.DataFrame(history or {"epoch": []})
+    state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
     with ExitStack() as files:  # renamed in reverse order, at the end
 
         def write(name: str, content: bytes) -> None:
             files.enter_context(atomic(folder / name)).write_bytes(content)
 
-        write("metrics.csv", csv_bytes(table[list(COLUMNS)]))
+        write("metrics.csv", table.to_csv(index=False).encode())
         write("config.json", json_bytes(asdict(config)))
         write("env.json", json_bytes({**environment(), **facts}))
-        write("history.csv", csv_bytes(pd.DataFrame(history or {"epoch": []})))
+        write("history.csv", epochs.to_csv(index=False).encode())
         write("codes.npz", npz_bytes(codes))
-        state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
         write("model.safetensors", save(state))
         (folder / "metrics.csv").unlink(missing_ok=True)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as partial:
-        partial.write_bytes(csv_bytes(table))
+        table.to_csv(partial, index=False)
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, ArrayLike]) -> None:
     with atomic(path) as partial:
         partial.write_bytes(npz_bytes(arrays))
 
 
-def csv_bytes(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
-
-
-def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+def npz_bytes(arrays: Mapping[str, ArrayLike]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -168,9 +150,7 @@ def read_runs(output_dir: Path) -> pd.DataFrame:
     files = sorted(output_dir.glob("runs/*/metrics.csv"))
     if not files:
         raise FileNotFoundError(f"no finished run below {output_dir}: run notebook 06_train first")
-    return pd.concat(
-        [pd.read_csv(file, keep_default_na=False) for file in files], ignore_index=True
-    )
+    return pd.concat([read_metrics(file.parent) for file in files], ignore_index=True)
 
 
 def write_map_table(output_dir: Path) -> pd.DataFrame:
@@ -178,9 +158,6 @@ def write_map_table(output_dir: Path) -> pd.DataFrame:
     table = read_runs(output_dir)
     write_csv(output_dir / "tables" / "map.csv", table)
     return table
-
-
-REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:

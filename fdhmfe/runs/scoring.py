@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
+from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from fdhmfe.metrics import evaluate, mean_average_precision
@@ -47,13 +48,14 @@ def metric_rows(encoded: Encoded, method: str, solved: np.ndarray | None) -> lis
     solved (N, K): codes of the database that were solved from its labels; scored in rows of their
     own, as database_codes `dcc`.
     """
-    rows = [{"database_codes": "network", **row} for row in score(encoded.codes, encoded.top1)]
+    rows = score(encoded.codes, encoded.top1)
     if solved is not None:
         beside = score({**encoded.codes, "database_codes": solved}, top1=None)
         rows += [{"database_codes": "dcc", **row} for row in beside]
     if method == "fdh-mfe":
-        rows += [{"database_codes": "network", **row} for row in references(encoded)]
-    return rows
+        rows += references(encoded)
+    sizes = {"n_query": len(encoded.query), "n_database": len(encoded.database)}
+    return [{"database_codes": "network", **sizes, **row} for row in rows]
 
 
 def references(encoded: Encoded) -> list[dict[str, Any]]:
@@ -65,29 +67,26 @@ def references(encoded: Encoded) -> list[dict[str, Any]]:
         "unquantised": unquantised_map(encoded.query, encoded.database, *labels),
     }
     common = {"metric": "mAP", "k": "all", "ties": "expected"}
-    sizes = {"n_query": len(labels[0]), "n_database": len(labels[1])}
-    return [{"method": name, **common, **sizes, "value": v} for name, v in values.items()]
+    return [{"method": name, **common, "value": value} for name, value in values.items()]
 
 
 def score(codes: Mapping[str, np.ndarray], top1: float | None) -> list[dict[str, Any]]:
-    """Metric rows of one run's codes; keys `metric, k, ties, n_query, n_database, value`.
+    """Metric rows of one run's codes, with the keys `metric, k, ties, value`.
 
     top1: the network's top-1 accuracy, which codes alone do not give; None: no row for it.
     """
-    arrays = tuple(codes[name] for name in CODE_ARRAYS)
-    sizes = {"n_query": len(arrays[0]), "n_database": len(arrays[1])}
+    arrays = (codes[name] for name in CODE_ARRAYS)
     found = evaluate(*arrays, cuts=(None, 1, 10), ties=("expected", "index"))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"metric": "mAP", "k": "all", "ties": t, "value": found.average_precision[t, None].mean()}
         for t in ("expected", "index")
     ]
-    rows += [
-        {"metric": f"P@{k}", "k": k, "ties": "expected", "value": hits.mean() / k}
-        for k, hits in ((k, found.hits["expected", k]) for k in (1, 10))
-    ]
+    for k in (1, 10):
+        precision = found.hits["expected", k].mean() / k
+        rows.append({"metric": f"P@{k}", "k": k, "ties": "expected", "value": precision})
     if top1 is not None:
         rows.append({"metric": "top1", "k": "", "ties": "", "value": top1})
-    return [{**row, **sizes} for row in rows]
+    return rows
 
 
 def nearest_proxy(u: Tensor, proxies: Tensor) -> np.ndarray:
@@ -113,26 +112,13 @@ def unquantised_map(
 ) -> float:
     """mAP@all of the ranking by cosine of relaxed codes or other floats, u (Q, K), database (N, K).
 
-    A query without a relevant item scores 0, as in fdhmfe.metrics. Raises ValueError on NaN or
-    infinity.
+    A query without a relevant item scores 0, as in fdhmfe.metrics. Equally similar items share the
+    last of their ranks, so the order of the database plays no part. ValueError on NaN or infinity.
     """
     pair = (torch.as_tensor(x, dtype=torch.float32) for x in (u, database))
     unit, other = map(F.normalize, pair)
     cosine = (unit @ other.T).numpy()  # (Q, N)
     if not np.isfinite(cosine).all():
         raise ValueError("relaxed codes must be finite, for a NaN has no rank: training diverged")
-    relevant = query_labels[:, None] == database_labels
-    return float(np.mean([ranked_precision(r, c) for r, c in zip(relevant, cosine, strict=True)]))
-
-
-def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
-    """AP of one query: the precision down to each relevant item, averaged.
-
-    relevant (N,) bool, similarity (N,); 0 if nothing is relevant. Equally similar items share the
-    last of their ranks, as in scikit-learn, so the order of the database plays no part.
-    """
-    order = np.argsort(-similarity)
-    hits, distance = relevant[order], -similarity[order]
-    ranks = np.searchsorted(distance, distance, side="right")  # of the last item as similar
-    precision = hits.cumsum()[ranks - 1] / ranks
-    return float(precision[hits].mean()) if hits.any() else 0.0
+    found = zip(query_labels[:, None] == database_labels, cosine, strict=True)
+    return float(np.mean([average_precision_score(r, c) if r.any() else 0.0 for r, c in found]))

@@ -7,7 +7,8 @@ must share the folders of data and results.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -85,8 +86,7 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
     Raises ValueError if a worker has several threads: they would share one random generator.
     """
     if not scheduler:
-        with parallel_config(backend="loky", n_jobs=jobs):
-            yield Parallel(return_as="generator_unordered", batch_size=1)
+        yield Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
         return
     try:
         from distributed import Client
@@ -100,19 +100,6 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
             yield Parallel(return_as="generator_unordered", batch_size=1)
 
 
-@contextmanager
-def unheard(config: Config) -> Iterator[None]:
-    """Hide what a short run prints: in a sweep, the number of finished runs is enough.
-
-    A run that fine-tunes a backbone takes hours, so its lines are shown.
-    """
-    if config.finetune:
-        yield
-        return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        yield
-
-
 def name_of(config: Config) -> str:
     what = f"{config.dataset} {config.method} {config.variant}"
     return f"{what} {config.bits} bits, seed {config.seed}"
@@ -121,8 +108,12 @@ def name_of(config: Config) -> str:
 def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with warnings.catch_warnings(), unheard(config):
+    with warnings.catch_warnings(), ExitStack() as quiet:
         warnings.simplefilter("ignore", FutureWarning)
+        # Fine-tuning takes hours: its lines are shown. Else the number of finished runs is enough.
+        if not config.finetune:
+            for redirect in (redirect_stdout, redirect_stderr):
+                quiet.enter_context(redirect(StringIO()))
         try:
             return number, experiment.run(config)
         except Exception as error:  # reported by the caller, beside the other failures

@@ -8,37 +8,36 @@ from where config.load takes them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fdhmfe import config
-from fdhmfe.config.methods import CLOSED_FORM, METHODS
+from fdhmfe.config.methods import METHODS
 from fdhmfe.config.profiles import PROFILES, TUNED
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import Config, load
 from fdhmfe.runs import results
 from fdhmfe.runs.sweep import sweep
 
 LEARNING_RATES = (1 / 3, 1.0, 3.0)  # times the profile's
 LOSS_WEIGHTS = (0.3, 3.0)  # times the method's own
 BITS = 24
-LEARNING = tuple(method for method in METHODS if method not in CLOSED_FORM)
+LEARNING = tuple(name for name, each in METHODS.items() if each.objective)
 SETTINGS = ["learning_rate", "loss_weight"]
 
 
 def tune(given: Mapping[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
-    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each.
-
-    Raises ValueError for a setting that is not known.
-    """
-    output_dir = config.load(**given).output_dir
+    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each."""
+    output_dir = load(**given).output_dir
     apart = dict(bits=BITS, protocol="validation", results_dir=str(output_dir.parent / "tuning"))
     trials = search({**given, **apart}, methods or LEARNING, jobs)
     path = output_dir / "tables" / "tuning.csv"
     results.write_csv(path, merged(path, trials, ["dataset", "method"]))
-    keep_best(trials)
-    return best(trials)
+    kept, names = best(trials), ["profile", "method"]
+    table = merged(TUNED, kept[[*names, *SETTINGS]], names)
+    results.write_csv(TUNED, table.sort_values(names))
+    return kept
 
 
 def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
@@ -47,11 +46,8 @@ def search(given: dict[str, Any], methods: Sequence[str], jobs: int | None) -> p
     default = profile.get("learning_rate", Config.learning_rate)
     rates = [(m, default * factor, 1.0) for m in methods for factor in LEARNING_RATES]
     first = score(given, rates, jobs)
-    weights = [
-        (row.method, row.learning_rate, weight)
-        for row in best(first).itertuples()
-        for weight in LOSS_WEIGHTS
-    ]
+    chosen = best(first)[["method", "learning_rate"]].values.tolist()
+    weights = [(*each, weight) for each in chosen for weight in LOSS_WEIGHTS]
     return pd.concat([first, score(given, weights, jobs)], ignore_index=True)
 
 
@@ -60,27 +56,19 @@ def score(
 ) -> pd.DataFrame:
     """Run (method, learning rate, loss weight) settings and read their mAP."""
     trials = [
-        config.load(**given, method=method, learning_rate=rate, loss_weight=weight)
+        load(**given, method=method, learning_rate=rate, loss_weight=weight)
         for method, rate, weight in settings
     ]
-    rows = []
-    for trial, folder in zip(trials, sweep(trials, jobs=jobs), strict=True):
-        names = ("profile", "dataset", "method", *SETTINGS, "protocol", "bits", "seed", "epochs")
-        row = {name: getattr(trial, name) for name in names}
-        rows.append(row | {"run_id": folder.name, "value": results.read_map(folder)})
-    return pd.DataFrame(rows)
+    folders = sweep(trials, jobs=jobs)
+    names = ["profile", "dataset", "method", *SETTINGS, "protocol", "bits", "seed", "epochs"]
+    table = pd.DataFrame(map(asdict, trials))[names]
+    scores = [results.read_map(folder) for folder in folders]
+    return table.assign(run_id=[folder.name for folder in folders], value=scores)
 
 
 def best(trials: pd.DataFrame) -> pd.DataFrame:
     """The best trial of each method; the first of equal ones."""
     return trials.loc[trials.groupby("method", sort=False).value.idxmax()]
-
-
-def keep_best(trials: pd.DataFrame) -> None:
-    """Put each method's best settings into fdhmfe/config/tuned.csv, in place of those it had."""
-    names = ["profile", "method"]
-    table = merged(TUNED, best(trials)[[*names, *SETTINGS]], names)
-    results.write_csv(TUNED, table.sort_values(names))
 
 
 def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:

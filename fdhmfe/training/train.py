@@ -67,11 +67,11 @@ class Fitted(NamedTuple):
 
 
 class LossError(FloatingPointError):
-    """The loss of a batch is not finite; `rows` are the table rows of its images."""
+    """The loss of a batch is not finite; places (B,): of its images among those trained on."""
 
-    def __init__(self, message: str, rows: np.ndarray) -> None:
+    def __init__(self, message: str, places: np.ndarray) -> None:
         super().__init__(message)
-        self.rows = rows
+        self.places = places
 
 
 def fit(
@@ -98,7 +98,7 @@ def fit(
         print(f"resuming after epoch {done} of {config.epochs}", flush=True)
     with closing(source.training_batches(planned(rows, config, done))) as stream:
         for epoch in progress(range(done, config.epochs), "epochs", lines=0):
-            means, pace = train_epoch(method, stream, rows, labels, config, epoch, optimiser)
+            means, pace = train_epoch(method, stream, labels, config, epoch, optimiser)
             history.append({"epoch": epoch + 1} | means)
             if distributed.rank() == 0:
                 save_checkpoint(checkpoint, method.modules, optimiser, history)
@@ -123,13 +123,14 @@ def epoch_batches(
     """Positions (B,) among `count` images, for each batch of an epoch, and the generator used."""
     rng = np.random.default_rng([config.seed, epoch])
     order = rng.permutation(count)
-    return [order[part] for part in whole_batches(count, config.batch_size)], rng
+    size = config.batch_size
+    # A short last batch is left out (bad for batch norm), if there are others.
+    return [order[part] for part in blocks(count - count % size or count, size)], rng
 
 
 def train_epoch(
     method: Method,
     stream: Iterator[list[Tensor]],
-    rows: np.ndarray,
     labels: Tensor,
     config: Config,
     epoch: int,
@@ -147,10 +148,7 @@ def train_epoch(
         inputs = on_device(next(stream), labels.device)
         waited += time.perf_counter() - asked
         index = torch.from_numpy(places).to(labels.device)
-        try:
-            parts.append(train_step(method, inputs, labels[index], Step(index, done), optimiser))
-        except FloatingPointError as error:
-            raise LossError(str(error), rows[places]) from error
+        parts.append(train_step(method, inputs, labels[index], Step(index, done), optimiser))
     method.objective.end_epoch()
     seconds = time.perf_counter() - started
     pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
@@ -173,18 +171,14 @@ def train_step(
     total, parts = method.objective(method.network(inputs), labels, step)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
-        raise FloatingPointError(f"the loss is not finite: {values}; lower learning_rate")
+        message = f"the loss is not finite: {values}; lower learning_rate"
+        raise LossError(message, step.index.cpu().numpy())
     optimiser.zero_grad()
     total.backward()
     distributed.average_gradients(method.network.parameters())
     nn.utils.clip_grad_norm_(method.network.parameters(), max_norm=5.0)  # set by hand
     optimiser.step()
     return values
-
-
-def whole_batches(count: int, size: int) -> list[slice]:
-    """Equal batches. A short last one is left out (bad for batch norm), if there are others."""
-    return list(blocks(count - count % size or count, size))
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:

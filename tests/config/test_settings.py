@@ -4,10 +4,9 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
-from fdhmfe import config
 from fdhmfe.config import profiles
 from fdhmfe.config.profiles import PROFILES, SEEDS, VARIANTS
-from fdhmfe.config.settings import Config, load
+from fdhmfe.config.settings import Config, load, meanings
 from fdhmfe.support.places import REPOSITORY
 
 BASE = asdict(Config())
@@ -104,7 +103,7 @@ def test_variant_changes_exactly_what_it_lists(name):
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_profile_changes_exactly_what_it_lists(name):
     named = {} if name == "quick" else {"profile": name}
-    listed = {**PROFILES[name], **config.tuning(name, "fdh-mfe"), **named}
+    listed = {**PROFILES[name], **profiles.tuning(name, "fdh-mfe"), **named}
     assert changes(load(name)) == {key: v for key, v in listed.items() if v != BASE[key]}
 
 
@@ -136,9 +135,9 @@ def test_tuned_settings_lie_between_profile_and_variant(tmp_path, monkeypatch):
 
 
 def test_only_a_small_test_set_gets_more_seeds_and_only_where_there_are_several():
-    assert config.table_seeds("laptop", "leeds_butterfly") == (0, 1, 2, 3, 4)
-    assert config.table_seeds("laptop", "cub200") == SEEDS["laptop"]
-    assert config.table_seeds("quick", "leeds_butterfly") == SEEDS["quick"]
+    assert profiles.table_seeds("laptop", "leeds_butterfly") == (0, 1, 2, 3, 4)
+    assert profiles.table_seeds("laptop", "cub200") == SEEDS["laptop"]
+    assert profiles.table_seeds("quick", "leeds_butterfly") == SEEDS["quick"]
 
 
 def test_config_and_its_tables_are_frozen():
@@ -186,4 +185,4 @@ def test_a_path_that_nothing_reads_is_refused(given, message):
 
 
 def test_every_setting_says_what_it_means():
-    assert [name for name in BASE if len(config.meanings().get(name, "")) < 10] == []
+    assert [name for name in BASE if len(meanings().get(name, "")) < 10] == []

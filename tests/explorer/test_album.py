@@ -1,7 +1,6 @@
 """A folder of pictures: checked, encoded, stored, searched."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,4 +90,4 @@ def test_the_sample_holds_queries_only(run, tmp_path):
     queries = {data.table.path.iat[row] for row in data.rows("test")}
     assert len(report.pictures) == 6
     assert {f"test/{name}" for name in report.pictures} <= queries
-    assert replace(report, copies=()) == report
+    assert report._replace(copies=()) == report

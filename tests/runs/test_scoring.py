@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
 
-from fdhmfe.runs.scoring import class_id_codes, nearest_proxy, ranked_precision, unquantised_map
+from fdhmfe.runs.scoring import class_id_codes, nearest_proxy, unquantised_map
 
 PROXIES = torch.tensor([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]])
 U = torch.tensor([[3.0, 0.1, 0.2], [-0.1, -5.0, 0.3]])
@@ -38,17 +37,20 @@ def test_a_query_without_a_relevant_item_scores_zero():
 
 
 @pytest.mark.parametrize("digits", [16, 1, 0])  # no ties, some, two values alone
-def test_ranked_precision_agrees_with_scikit_learn(digits):
+def test_unquantised_map_is_the_precision_down_to_each_relevant_item(digits):
     rng = np.random.default_rng(0)
+    query = torch.tensor([[1.0, 0.0]])
     for relevant in rng.random((20, 50)) < 0.2:
-        similarity = rng.random(50).round(digits)
-        expected = average_precision_score(relevant, similarity)
-        assert ranked_precision(relevant, similarity) == pytest.approx(expected, abs=1e-12)
+        angles = 0.2 + rng.random(50).round(digits)
+        database = np.stack([np.cos(angles), np.sin(angles)], 1)
+        expected = np.mean([relevant[angles <= own].mean() for own in angles[relevant]])
+        value = unquantised_map(query, database, np.array([1]), relevant.astype(int))
+        assert value == pytest.approx(expected, abs=1e-12)
 
 
 def test_tied_items_count_together_whichever_comes_first():
-    for relevant in ([False, True], [True, False]):
-        assert ranked_precision(np.array(relevant), np.ones(2)) == 0.5
+    for labels in ([0, 1], [1, 0]):
+        assert unquantised_map(U[:1], U[[0, 0]], np.array([1]), np.array(labels)) == 0.5
 
 
 def test_a_code_that_is_not_a_number_has_no_rank():

@@ -7,6 +7,7 @@ from conftest import write_folder
 from fdhmfe import config
 from fdhmfe.__main__ import main
 from fdhmfe.config import profiles
+from fdhmfe.config.settings import Config
 from fdhmfe.runs import tune
 
 pytestmark = pytest.mark.slow  # many runs
@@ -27,7 +28,7 @@ def test_every_method_gets_the_same_trials_and_its_best_settings_are_loaded(plac
     assert main(["tune", *arguments, "--methods", "csq", "dpn", "--jobs", "1"]) == 0
     trials = pd.read_csv(place / "results" / "smoke" / "tables" / "tuning.csv")
     for _, group in trials.groupby("method"):
-        rates = group.learning_rate / config.Config.learning_rate
+        rates = group.learning_rate / Config.learning_rate
         assert rates.tolist()[:3] == pytest.approx([1 / 3, 1, 3])
         assert group.loss_weight.tolist() == [1, 1, 1, 0.3, 3]
         best_rate = group.learning_rate[group.value[:3].idxmax()]

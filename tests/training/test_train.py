@@ -31,11 +31,11 @@ from fdhmfe.support.places import REPOSITORY
 from fdhmfe.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from fdhmfe.training.train import (
     Method,
+    epoch_batches,
     fit,
     make_optimiser,
     relaxed_codes,
     set_learning_rate,
-    whole_batches,
 )
 
 CHANNELS, ROWS = [6, 8], np.arange(26)
@@ -215,7 +215,9 @@ def test_checkpoint_round_trip(tmp_path):
     [(6, 3, [(0, 3), (3, 6)]), (8, 3, [(0, 3), (3, 6)]), (2, 3, [(0, 2)]), (3, 3, [(0, 3)])],
 )
 def test_whole_batches_by_hand(count, size, expected):
-    assert [(s.start, s.stop) for s in whole_batches(count, size)] == expected
+    batches, _ = epoch_batches(count, settings(batch_size=size), epoch=0)
+    assert [len(batch) for batch in batches] == [stop - start for start, stop in expected]
+    assert len({*np.concatenate(batches)}) == expected[-1][1]
 
 
 def test_learning_rate_by_hand():
