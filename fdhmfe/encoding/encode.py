@@ -110,7 +110,10 @@ def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarra
     """The arrays of one shard: packed codes (n, W), their ids (n,), what failed and why."""
     positions = range(shard.start, shard.stop)
     batches = [positions[rows] for rows in blocks(len(positions), BATCH)]
-    words, ids, hashes, failures = [], [], [], {}
+    words: list[np.ndarray] = []
+    ids: list[int] = []
+    hashes: list[bytes] = []
+    failures: dict[int, str] = {}
     for loaded in read_ahead(partial(load, run, job), batches):
         failures |= {i: reason for i, reason in loaded.items() if isinstance(reason, str)}
         good = {i: pair for i, pair in loaded.items() if not isinstance(pair, str)}
@@ -148,7 +151,8 @@ def finish(job: Job, run: TrainedRun) -> None:
     if missing:
         print(f"{len(missing)} shards are in the hands of other processes; the last one finishes")
         return
-    digest, failed, encoded = hashlib.sha256(), [], 0
+    failed: list[tuple[int, str]] = []
+    digest, encoded = hashlib.sha256(), 0
     for arrays in read_shards(job.out):
         digest.update(arrays["sha256"].tobytes())
         encoded += len(arrays["ids"])

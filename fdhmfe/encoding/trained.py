@@ -140,7 +140,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     labels = torch.arange(class_count(folder, state))
     method = build_method(config, [stage.channels for stage in stages], labels)
     seen, precision = (backbone, config.precision) if config.finetune else (Rounded(backbone), "32")
-    network = FineTuned(seen, method.network, len(stages), precision)
+    network = FineTuned(seen, method.head, len(stages), precision)
     shifts = [stage.shift for stage in stages]
     run = TrainedRun(folder, config, network, method.coder, shifts)
     try:

@@ -63,7 +63,10 @@ def check_folder(root: Path) -> FolderReport:
     if not folders:
         raise DataError(f"{root} holds no class folders: put pictures in {root}/<class>/<image>")
     paths = [path for folder in folders for path in image_files(folder)]
-    pictures, unreadable, copies, seen = [], [], [], set()
+    pictures: list[str] = []
+    unreadable: list[str] = []
+    copies: list[str] = []
+    seen: set[str] = set()
     for path in progress(paths, "checking pictures"):
         name, content = path.relative_to(root).as_posix(), file_hash(path)
         try:

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from fdhmfe.support.distributed import device
 from fdhmfe.support.files import build_once, content_hash, read_json, reserve, write_json
 from fdhmfe.support.progress import progress
 
+A = TypeVar("A")
+B = TypeVar("B")
 BATCH = 32
 SAVE_EVERY = 16  # batches until progress is saved; set by hand: flushing is slow
 
@@ -39,9 +42,7 @@ class StageCache:
         return [x.permute(0, 3, 1, 2) for x in maps]
 
 
-def read_ahead(
-    load: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]
-) -> Iterator[Tensor]:
+def read_ahead(load: Callable[[A], B], batches: Iterable[A]) -> Iterator[B]:
     """Yield load(batch) for each batch, loading the next one while the caller works."""
     remaining = iter(batches)
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -28,13 +28,15 @@ NAME = "model.safetensors"  # of weights trained on first use
 SHIPPED = Path(__file__).with_name("embedded.safetensors")
 
 
-def embedded_weights(dataset: Dataset, config: Config) -> Path:
+def embedded_weights(dataset: Dataset | None, config: Config) -> Path:
     """The weight file for this data set, trained on first use (minutes on two cores).
 
     If the shipped weights were trained as `config` asks, it is theirs.
     """
     if shipped_recipe() == recipe(config):
         return SHIPPED
+    if dataset is None:
+        raise ValueError("these weights are trained on the data set: open it first")
     key = content_hash(dataset.hash, config.image_size, config.embedded_epochs, source())
     folder = home() / "data" / "cache" / f"embedded-{key}"
     return build_once(folder, lambda part: train(part / NAME, dataset, config)) / NAME

@@ -3,6 +3,7 @@
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
+from fdhmfe.network import HashNetwork
 from fdhmfe.proxies import class_means
 from fdhmfe.runs import results
 from fdhmfe.runs.inputs import ImageSource, Inputs, prepare
@@ -60,7 +62,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
     started = time.perf_counter()
     model = build_model(config, inputs)
     model.modules.to(distributed.device())
-    if config.compile and config.finetune:
+    if config.compile and isinstance(model.network, FineTuned):
         model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
     history, pace = train_model(model, config, inputs, checkpoint)
@@ -88,10 +90,10 @@ def build_model(config: Config, inputs: Inputs) -> Method:
     """The untrained method, with its backbone in front when that is fine-tuned."""
     labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
     method = build_method(config, inputs.channels, labels)
-    return method._replace(network=with_backbone(method.network, inputs))
+    return method._replace(network=with_backbone(method.head, inputs))
 
 
-def with_backbone(head: nn.Module, inputs: Inputs) -> nn.Module:
+def with_backbone(head: HashNetwork, inputs: Inputs) -> HashNetwork | FineTuned:
     """The network for the source's batches: the head; for images, the backbone and the head."""
     if isinstance(inputs.source, ImageSource):
         backbone = distributed.global_batch_norms(inputs.backbone)
@@ -106,7 +108,7 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
     Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
     rows = inputs.dataset.rows("train")
-    head = method.network.head if isinstance(method.network, FineTuned) else method.network
+    head: Any = method.head
     if method.objective is None:
         head.fit(torch.from_numpy(pooled_features(inputs, rows)))
         return train.Fitted([], None)
@@ -136,7 +138,8 @@ def encode(method: Method, inputs: Inputs) -> Encoded:
         train.relaxed_codes(model, inputs.source, rows, coder) for rows in (query, database)
     )
     query_labels, database_labels = map(inputs.dataset.labels, (query, database))
-    centres, proxies = class_means(u_database, database_labels), model.proxies
+    centres = class_means(u_database, database_labels)
+    proxies: torch.Tensor | None = method.network.proxies
     if proxies is not None and len(proxies) >= len(centres):
         centres = proxies.cpu()
     return Encoded(u, u_database, query_labels, database_labels, centres)

@@ -1,12 +1,13 @@
 """What a run reads: a checked data set, its backbone, and where batches come from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import data
 from torch.utils.data import DataLoader
 
 from fdhmfe.config.settings import Config
@@ -41,7 +42,7 @@ class CachedSource:
     views: list[StageCache]
     stages: int
 
-    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+    def training_batches(self, plan: Plan) -> Generator[list[Tensor], None, None]:
         for rows, rng in plan:
             yield self.training_batch(rows, rng)
 
@@ -75,7 +76,7 @@ class ImageSource:
     size: int
     workers: int = 0
 
-    def training_batches(self, plan: Plan) -> Iterator[list[Tensor]]:
+    def training_batches(self, plan: Plan) -> Generator[list[Tensor], None, None]:
         draws = ((distributed.share(rows), int(rng.integers(2, 2**31))) for rows, rng in plan)
         for images in self.decoded(draws):
             yield [images]
@@ -95,7 +96,7 @@ class ImageSource:
 
         Raises DataError naming a file that cannot be read.
         """
-        loader = DataLoader(
+        loader: DataLoader = DataLoader(
             Decoder(self.dataset, self.size),
             sampler=draws,
             batch_size=None,  # an element of the sampler is a batch
@@ -110,7 +111,7 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class Decoder:
+class Decoder(data.Dataset):
     """Decodes a batch of one view in a worker process. Returns a DataError, does not raise it."""
 
     dataset: Dataset
@@ -154,11 +155,11 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
     return Inputs(dataset, backbone, backbone_id, source, channels, shifts, config.precision)
 
 
-def open_backbone(config: Config, dataset: Dataset) -> tuple[StageBackbone, str]:
+def open_backbone(config: Config, dataset: Dataset | None) -> tuple[StageBackbone, str]:
     """The backbone that a configuration names, and an identifier of its weights."""
     if config.backbone == "embedded":
-        weights = embedded_weights(dataset, config)
-        return embedded_backbone(weights, config), file_hash(weights)
+        embedded = embedded_weights(dataset, config)
+        return embedded_backbone(embedded, config), file_hash(embedded)
     weights = resolve(config.weights) if config.weights else None
     backbone = pretrained(
         config.backbone,
@@ -174,7 +175,7 @@ def open_views(
     config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
 ) -> list[StageCache]:
     """Cached features: plain views of every image, further views only of training images."""
-    source = code_identity(Path(module.__file__) for module in (datasets, views, backbones))
+    source = code_identity(Path(str(module.__file__)) for module in (datasets, views, backbones))
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
         *(config.image_size, config.grid, config.cached_stages),

@@ -135,7 +135,7 @@ def write_npz(path: Path, arrays: Mapping[str, ArrayLike]) -> None:
 
 def npz_bytes(arrays: Mapping[str, ArrayLike]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

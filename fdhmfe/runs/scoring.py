@@ -61,9 +61,10 @@ def metric_rows(encoded: Encoded, method: str, solved: np.ndarray | None) -> lis
 def references(encoded: Encoded) -> list[dict[str, Any]]:
     """mAP@all rows of `class-id` and `unquantised`, made from one network's relaxed codes."""
     labels = encoded.query_labels, encoded.database_labels
-    ids = [class_id_codes(u, encoded.centres) for u in (encoded.query, encoded.database)]
+    relaxed = encoded.query, encoded.database
+    query, database = (class_id_codes(u, encoded.centres) for u in relaxed)
     values = {
-        "class-id": mean_average_precision(*ids, *labels),
+        "class-id": mean_average_precision(query, database, *labels),
         "unquantised": unquantised_map(encoded.query, encoded.database, *labels),
     }
     common = {"metric": "mAP", "k": "all", "ties": "expected"}

@@ -58,7 +58,7 @@ def sweep(
     failed = [outcome for outcome in ended if isinstance(outcome, str)]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(configs)} runs failed:\n" + "\n".join(failed))
-    return ended
+    return [outcome for outcome in ended if isinstance(outcome, Path)]
 
 
 def finished(configs: Sequence[Config]) -> dict[int, Outcome]:

@@ -96,5 +96,5 @@ def state_hash(tensors: dict[str, Tensor], past: str) -> str:
     digest = hashlib.sha256(past.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

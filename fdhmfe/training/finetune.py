@@ -24,7 +24,7 @@ class FineTuned(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, stages: int, precision: str = "32"
+        self, backbone: nn.Module, head: HashNetwork, stages: int, precision: str = "32"
     ) -> None:
         super().__init__()
         self.backbone = backbone

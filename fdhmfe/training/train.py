@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import PLAIN_VIEWS
 from fdhmfe.losses import Objective, Step
+from fdhmfe.network import HashNetwork
 from fdhmfe.support import distributed
 from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
 from fdhmfe.training.coders import Coder, sign
+from fdhmfe.training.finetune import FineTuned
 
 ENCODING_BATCH = 128
 
@@ -30,14 +32,20 @@ class Method(NamedTuple):
     Without an objective the network is fitted in closed form: `network.fit(features (M, C))`.
     """
 
-    network: nn.Module  # L stage maps (B, C_l, H_l, W_l) -> a tuple whose `u` is the relaxed code
+    network: HashNetwork | FineTuned  # of L stage maps, or of images
     objective: Objective | None
     coder: Coder = sign
 
     @property
+    def head(self) -> HashNetwork:
+        """The hashing network, without a backbone in front."""
+        return self.network.head if isinstance(self.network, FineTuned) else self.network
+
+    @property
     def modules(self) -> nn.ModuleDict:
         """What a checkpoint holds."""
-        return nn.ModuleDict({"network": self.network, "objective": self.objective})
+        parts = {"network": self.network, "objective": self.objective}
+        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
 
 class Source(Protocol):
@@ -45,7 +53,7 @@ class Source(Protocol):
 
     def training_batches(
         self, plan: Iterator[tuple[np.ndarray, np.random.Generator]]
-    ) -> Iterator[list[Tensor]]: ...
+    ) -> Generator[list[Tensor], None, None]: ...
 
     def encoding_batches(
         self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
@@ -149,7 +157,7 @@ def train_epoch(
         waited += time.perf_counter() - asked
         index = torch.from_numpy(places).to(labels.device)
         parts.append(train_step(method, inputs, labels[index], Step(index, done), optimiser))
-    method.objective.end_epoch()
+    cast(Objective, method.objective).end_epoch()
     seconds = time.perf_counter() - started
     pace = Pace(sum(map(len, order)) / seconds, waited / seconds)
     return pd.DataFrame(parts).mean().to_dict(), pace
@@ -168,11 +176,11 @@ def train_step(
     optimiser: torch.optim.Optimizer,
 ) -> dict[str, float]:
     """One update of the network; returns the loss and its terms."""
-    total, parts = method.objective(method.network(inputs), labels, step)
+    total, parts = cast(Objective, method.objective)(method.network(inputs), labels, step)
     values = {"loss": total.item(), **{name: part.item() for name, part in parts.items()}}
     if not math.isfinite(values["loss"]):
         message = f"the loss is not finite: {values}; lower learning_rate"
-        raise LossError(message, step.index.cpu().numpy())
+        raise LossError(message, step.positions.cpu().numpy())
     optimiser.zero_grad()
     total.backward()
     distributed.average_gradients(method.network.parameters())
