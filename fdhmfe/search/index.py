@@ -7,7 +7,7 @@ found incomplete, it refuses.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +26,11 @@ class Hits(NamedTuple):
 
     ids: np.ndarray  # (Q, k) int64
     distances: np.ndarray  # (Q, k) int32, in bits
+
+    def sorted(self) -> "Hits":
+        """Each row by (distance, id)."""
+        order = np.lexsort(self, axis=1)
+        return Hits(*(np.take_along_axis(each, order, axis=1) for each in self))
 
 
 class CodeIndex(ABC):
@@ -78,11 +83,65 @@ class CodeIndex(ABC):
         """Search packed codes (Q, W) uint64, 1 <= k <= N."""
 
 
+class LocalIndex(CodeIndex):
+    """An index in this process: ids in ascending order, and the code of ids[i] at place i."""
+
+    file: ClassVar[str]  # what the codes are saved in
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
+        self.ids = np.zeros(0, np.int64)  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        new = only_new(self.ids, ids)
+        if new.any():
+            self._append(words[new])
+            self.ids = np.concatenate([self.ids, ids[new]])
+
+    def save(self, folder: Path) -> None:
+        parts = {"ids.npy": lambda file: np.save(file, self.ids), self.file: self._write}
+        write_index(folder, self, parts)
+
+    @classmethod
+    def load(cls, folder: Path, identity: Identity, header: Mapping[str, Any]) -> Self:
+        """Open a saved index. Its ids are memory-mapped."""
+        index = cls(identity)
+        index.ids = read_part(folder, header, "ids.npy", mapped)
+        read_part(folder, header, cls.file, index._read)
+        return index
+
+    @abstractmethod
+    def _append(self, words: np.ndarray) -> None:
+        """Put packed codes (M, W) uint64 after the others."""
+
+    @abstractmethod
+    def _write(self, file: IO[bytes]) -> None:
+        """Write the codes to an open file."""
+
+    @abstractmethod
+    def _read(self, path: Path) -> None:
+        """Take the codes from what `_write` wrote."""
+
+
+def only_new(held: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Which ids (M,) are not among `held`, both ascending: (M,) bool.
+
+    Raises ValueError for a new id below the largest held: tied items are ordered by place.
+    """
+    new = ~np.isin(ids, held, assume_unique=True)
+    if len(held) and new.any() and ids[new][0] < held[-1]:
+        raise ValueError(
+            f"id {ids[new][0]} is new, but the index already holds {held[-1]}: add codes in "
+            "ascending order of their ids, or build the index anew from all of them"
+        )
+    return new
+
+
 def write_index(
-    folder: Path,
-    index: CodeIndex,
-    parts: Mapping[str, Callable[[Path], None]],
-    **facts: Any,
+    folder: Path, index: CodeIndex, parts: Mapping[str, Callable[[IO[bytes]], Any]], **facts: Any
 ) -> None:
     """Save `parts` (file name -> what writes it) under new names, then the header naming them.
 
@@ -95,8 +154,8 @@ def write_index(
     for name, write in parts.items():
         stem, suffix = name.split(".")
         path = folder / f"{stem}-{token}.{suffix}"
-        with atomic(path) as partial:
-            write(partial)
+        with atomic(path) as partial, open(partial, "wb") as file:
+            write(file)
         files[name] = {"file": path.name, "bytes": path.stat().st_size}
     header = {"kind": index.kind, "identity": index.identity._asdict(), "count": len(index)}
     write_json(folder / HEADER, {**header, "files": files, **facts})
