@@ -213,19 +213,10 @@ def global_batch_norms(network: nn.Module) -> nn.Module:
         return convert_sync_batchnorm(network)
     for name, module in network.named_modules():
         if type(module) is nn.BatchNorm2d:
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, as_global(module))
+            module.__class__ = GlobalBatchNorm  # which adds no state of its own
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"{name} ({type(module).__name__}) cannot see the batches of other processes on a "
                 "CPU: use GPUs, one process, or another backbone"
             )
     return network
-
-
-def as_global(norm: nn.BatchNorm2d) -> GlobalBatchNorm:
-    """The same batch norm over all processes, with the same parameters and buffers."""
-    made = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum)
-    for name, tensor in (*norm.named_parameters(), *norm.named_buffers()):
-        setattr(made, name, tensor)
-    return made.train(norm.training)

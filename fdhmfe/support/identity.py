@@ -60,7 +60,7 @@ def outline(value: object, imported: dict[str, str]) -> str:
         return f"[{','.join(outline(each, imported) for each in value)}]"
     if isinstance(value, ast.Name):
         return f"Name({imported.get(value.id, value.id)})"
-    if isinstance(value, ast.Attribute) and is_own_module(value.value, imported):
+    if isinstance(value, ast.Attribute) and getattr(value.value, "id", None) in imported:
         return f"Name({value.attr})"  # losses.proxy_loss, or proxy_loss: the same function
     if not isinstance(value, ast.AST):
         return repr(value)
@@ -69,8 +69,3 @@ def outline(value: object, imported: dict[str, str]) -> str:
         fields["body"] = without_words(value)
     kept = (f"{k}={outline(v, imported)}" for k, v in fields.items() if v not in (None, []))
     return f"{type(value).__name__}({','.join(kept)})"
-
-
-def is_own_module(node: ast.AST, imported: dict[str, str]) -> bool:
-    """Whether a name stands for something of this package that was imported."""
-    return isinstance(node, ast.Name) and node.id in imported
