@@ -52,10 +52,8 @@ def recipe(config: Config) -> str:
     return content_hash([getattr(config, name) for name in names], toy_source(), source())
 
 
-def shipped_recipe() -> str | None:
-    """The recipe of the shipped weights; None if there are none."""
-    if not SHIPPED.exists():
-        return None
+def shipped_recipe() -> str:
+    """The recipe of the shipped weights."""
     with safe_open(SHIPPED, framework="pt") as file:
         return file.metadata()["recipe"]
 

@@ -6,14 +6,14 @@ binary vectors, distances Hamming, and the search is exact.
 
 import logging
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tenacity import Retrying, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_exponential, wait_fixed
 
 from fdhmfe.codes import WORD, Identity, blocks
 from fdhmfe.search.index import CodeIndex, Hits, write_index
@@ -135,14 +135,16 @@ def connect(uri: str) -> Any:
     # Nothing shared with earlier connections: those know an engine that was away as dead.
     own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
     # An embedded engine starts with the first attempt; on a busy machine it takes a while.
-    for wait in (1, 2, 4, 8, 16, 0) if embedded(uri) else (0,):
-        try:
-            return MilvusClient(uri, timeout=TIMEOUT, **own)
-        except MilvusException as error:
-            if not wait or error.code != CONNECT_FAILED:
-                raise ConnectionError(unreachable(uri, "connect", error)) from error
-        time.sleep(wait)
-    raise AssertionError("the last attempt returns or raises")
+    patient = Retrying(
+        retry=retry_if_exception(lambda error: getattr(error, "code", 0) == CONNECT_FAILED),
+        stop=stop_after_attempt(6 if embedded(uri) else 1),
+        wait=wait_exponential(),
+        reraise=True,
+    )
+    try:
+        return patient(MilvusClient, uri, timeout=TIMEOUT, **own)
+    except MilvusException as error:
+        raise ConnectionError(unreachable(uri, "connect", error)) from error
 
 
 @contextmanager

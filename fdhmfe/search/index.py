@@ -148,7 +148,7 @@ def write_index(
     Writing the header is the one step that makes the index valid; files it no longer names go.
     """
     folder = Path(folder)
-    before = own_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
+    before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
     token = uuid4().hex[:8]
     files = {}
     for name, write in parts.items():
@@ -164,22 +164,10 @@ def write_index(
 
 
 def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
-    """The header of a saved index, checked.
+    """The header of a saved index.
 
-    Raises FileNotFoundError where there is none, ValueError if it is of another identity or a file
-    of it is missing or of another size.
+    Raises FileNotFoundError where there is none, ValueError if it is of another identity.
     """
-    header = own_header(folder, identity)
-    for part in header["files"].values():
-        file = folder / part["file"]
-        size = file.stat().st_size if file.is_file() else 0
-        if size != part["bytes"]:
-            raise damaged(file, f"has {size} of {part['bytes']} bytes")
-    return header
-
-
-def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
-    """The header of a saved index, whole or not; errors as above, but for the files."""
     path = folder / HEADER
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no index ({HEADER} is missing)")
@@ -197,17 +185,18 @@ def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
 def read_part(
     folder: Path, header: Mapping[str, Any], name: str, read: Callable[[Path], Any]
 ) -> Any:
-    """What `read` makes of a part of a saved index; ValueError if it is damaged."""
-    path = folder / header["files"][name]["file"]
-    try:
-        return read(path)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise damaged(path, f"cannot be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def damaged(file: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{file} {what}: the index is damaged; build it again and save it to the same folder"
+    """What `read` makes of a file of a saved index; ValueError if it is missing or damaged."""
+    part = header["files"][name]
+    path = folder / part["file"]
+    size = path.stat().st_size if path.is_file() else 0
+    wrong = f"has {size} of {part['bytes']} bytes"
+    if size == part["bytes"]:
+        try:
+            return read(path)
+        except (ValueError, RuntimeError, OSError) as error:
+            wrong = f"cannot be read ({' '.join(str(error).split())[:200]})"
+    raise ValueError(
+        f"{path} {wrong}: the index is damaged; build it again and save it to the same folder"
     )
 
 

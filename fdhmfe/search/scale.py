@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import faiss
@@ -13,14 +12,12 @@ from fdhmfe.codes import blocks
 from fdhmfe.search.index import CodeIndex, Hits
 
 # How many codes notebook 10 searches, by profile; approximate search is tried on the middle one
-SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {
-        "smoke": (1_000, 10_000, 100_000),
-        "quick": (10_000, 100_000, 1_000_000),
-        "laptop": (100_000, 1_000_000, 10_000_000),
-        "paper": (100_000, 1_000_000, 10_000_000),
-    }
-)
+SIZES: Mapping[str, tuple[int, ...]] = {
+    "smoke": (1_000, 10_000, 100_000),
+    "quick": (10_000, 100_000, 1_000_000),
+    "laptop": (100_000, 1_000_000, 10_000_000),
+    "paper": (100_000, 1_000_000, 10_000_000),
+}
 
 
 def clustered_codes(

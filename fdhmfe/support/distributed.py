@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -38,8 +39,7 @@ def only_the_first_prints() -> Iterator[None]:
 
 def device_of(network: nn.Module) -> torch.device:
     """The device that a network's tensors are on."""
-    tensors = (*network.parameters(), *network.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
+    return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
 
 
 def world_size() -> int:
@@ -68,7 +68,7 @@ def process_group() -> Iterator[None]:
 @contextmanager
 def first_goes_first() -> Iterator[None]:
     """The first process runs the block alone, then the others do: it can prepare files for them."""
-    if world_size() > 1 and rank() > 0:
+    if rank() > 0:
         dist.barrier()
     yield
     if world_size() > 1 and rank() == 0:

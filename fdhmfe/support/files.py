@@ -141,31 +141,19 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
     with locked(folder.with_name(f"{folder.name}.lock")), writing(folder):
         if folder.exists():
             return folder
-        if resume:
-            partial = folder.with_name(f"{folder.name}.partial")
+        # A name of our own if we start anew: workers of a killed build may still write to theirs.
+        partial = folder.with_name(f"{folder.name}{'' if resume else f'.{os.getpid()}'}.partial")
+        try:
+            for left in [] if resume else folder.parent.glob(f"{escape(folder.name)}.*partial"):
+                shutil.rmtree(left, ignore_errors=True)
             partial.mkdir(exist_ok=True)
             build(partial)
-        else:
-            partial = fresh_partial(folder)
-            try:
-                build(partial)
-            except BaseException:
+        except BaseException:
+            if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
-                raise
+            raise
         os.replace(partial, folder)
     return folder
-
-
-def fresh_partial(folder: Path) -> Path:
-    """An empty folder to build `folder` in, after wiping what killed builds left.
-
-    Its name has the number of this process: workers of a killed build may still write to the old.
-    """
-    for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
-        shutil.rmtree(left, ignore_errors=True)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    return partial
 
 
 def reserve(path: Path) -> None:

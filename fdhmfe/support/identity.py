@@ -37,15 +37,11 @@ def outlines(source: str) -> Iterator[str]:
     True
     """
     tree = ast.parse(source)
-    imported = own_names(tree)
-    return (outline(node, imported) for node in without_words(tree))
-
-
-def own_names(tree: ast.Module) -> dict[str, str]:
-    """What a module imports from this package: name in the module -> name where it is defined."""
     found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     own = (node for node in found if (node.module or "").split(".")[0] == PACKAGE)
-    return {alias.asname or alias.name: alias.name for node in own for alias in node.names}
+    # From this package: name in the module -> name where it is defined
+    imported = {alias.asname or alias.name: alias.name for node in own for alias in node.names}
+    return (outline(node, imported) for node in without_words(tree))
 
 
 def without_words(node: Definition) -> list[ast.stmt]:

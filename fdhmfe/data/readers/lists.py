@@ -33,9 +33,9 @@ def given_folder(config: Config) -> Path:
         )
     root = resolve(config.data_dir)
     if not root.is_dir():
-        command = f"fdhmfe data {config.dataset} --root {root}"
-        own = config.dataset == "folder"
-        hint = "set it to one of <class>/<image>" if own else f"to get the data set: {command}"
+        hint = f"to get the data set: fdhmfe data {config.dataset} --root {root}"
+        if config.dataset == "folder":
+            hint = "set it to one of <class>/<image>"
         raise DataError(f"data_dir {root} is not a folder; {hint}")
     official = root / SOURCES[config.dataset].folder if config.dataset in SOURCES else root
     return official if official.is_dir() else root

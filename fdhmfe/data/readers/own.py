@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 
@@ -95,18 +94,16 @@ def read_folder(root: Path) -> Reading:
     return list(classes), table
 
 
-READERS: Mapping[str, Callable[[Path], Reading]] = MappingProxyType(
-    {
-        "toy": listed.read_cub,
-        "cub200": listed.read_cub,
-        "aircraft": listed.read_aircraft,
-        "nabirds": listed.read_nabirds,
-        "vegfru": listed.read_vegfru,
-        "vegfru_trainval": partial(listed.read_vegfru, train=("train", "val")),
-        "food101": listed.read_food101,
-        "dogs": listed.read_dogs,
-        "cars": listed.read_cars,
-        "leeds_butterfly": read_leeds,
-        "folder": read_folder,
-    }
-)
+READERS: Mapping[str, Callable[[Path], Reading]] = {
+    "toy": listed.read_cub,
+    "cub200": listed.read_cub,
+    "aircraft": listed.read_aircraft,
+    "nabirds": listed.read_nabirds,
+    "vegfru": listed.read_vegfru,
+    "vegfru_trainval": partial(listed.read_vegfru, train=("train", "val")),
+    "food101": listed.read_food101,
+    "dogs": listed.read_dogs,
+    "cars": listed.read_cars,
+    "leeds_butterfly": read_leeds,
+    "folder": read_folder,
+}
