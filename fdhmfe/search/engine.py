@@ -28,8 +28,8 @@ CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
 class MilvusIndex(CodeIndex):
     """One collection per identity, `id` its primary key: adding a code twice changes nothing.
 
-    What `add` has returned for is stored. A load that was killed is repeated as it was: ids that
-    are there are skipped. Of tied items at the last place the engine chooses which to return.
+    When `add` returns, its codes are stored. If a process is killed while it adds, run it again:
+    ids that are there are skipped. If items are tied at the last place, the engine chooses one.
     """
 
     kind = "milvus"
@@ -151,7 +151,7 @@ def connect(uri: str) -> Any:
 def serve(file: Path) -> Iterator[str]:
     """Serve a Milvus Lite file on a free port of this machine: yields the URI.
 
-    For trials and tests; what other machines ask is a Milvus server, installed as its makers say.
+    For trials and tests. For other machines, install a Milvus server as its makers say.
     Raises ImportError without Milvus Lite, ConnectionError if it does not come up.
     """
     from milvus_lite.server import Server

@@ -44,9 +44,9 @@ class NumpyIndex(LocalIndex):
 
 
 class FlatIndex(NumpyIndex):
-    """What FAISS's IndexBinaryFlat does, straight on our memory-mapped codes.
+    """The answers of FAISS's IndexBinaryFlat, from our memory-mapped codes without a copy.
 
-    Its counting variant keeps, per distance, the first k places in order: ties are cut by id.
+    "mc" counts: it keeps the first k places of each distance, in order, so ties are cut by id.
     """
 
     kind = "flat"

@@ -84,7 +84,10 @@ class CodeIndex(ABC):
 
 
 class LocalIndex(CodeIndex):
-    """An index in this process: ids in ascending order, and the code of ids[i] at place i."""
+    """An index in this process: the code of ids[i] is at place i.
+
+    Tied items are ordered by place, so `_add` raises ValueError for a new id below the largest.
+    """
 
     file: ClassVar[str]  # what the codes are saved in
 
@@ -96,10 +99,16 @@ class LocalIndex(CodeIndex):
         return len(self.ids)
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
-        new = only_new(self.ids, ids)
-        if new.any():
-            self._append(words[new])
-            self.ids = np.concatenate([self.ids, ids[new]])
+        new = ~np.isin(ids, self.ids, assume_unique=True)
+        if not new.any():
+            return
+        if len(self) and ids[new][0] < self.ids[-1]:
+            raise ValueError(
+                f"id {ids[new][0]} is new, but the index already holds {self.ids[-1]}: add codes "
+                "in ascending order of their ids, or build the index anew from all of them"
+            )
+        self._append(words[new])
+        self.ids = np.concatenate([self.ids, ids[new]])
 
     def save(self, folder: Path) -> None:
         parts = {"ids.npy": lambda file: np.save(file, self.ids), self.file: self._write}
@@ -124,20 +133,6 @@ class LocalIndex(CodeIndex):
     @abstractmethod
     def _read(self, path: Path) -> None:
         """Take the codes from what `_write` wrote."""
-
-
-def only_new(held: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Which ids (M,) are not among `held`, both ascending: (M,) bool.
-
-    Raises ValueError for a new id below the largest held: tied items are ordered by place.
-    """
-    new = ~np.isin(ids, held, assume_unique=True)
-    if len(held) and new.any() and ids[new][0] < held[-1]:
-        raise ValueError(
-            f"id {ids[new][0]} is new, but the index already holds {held[-1]}: add codes in "
-            "ascending order of their ids, or build the index anew from all of them"
-        )
-    return new
 
 
 def write_index(

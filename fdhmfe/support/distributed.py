@@ -7,10 +7,10 @@ norms, memories of codes) sees the whole batch, and no method needs code for sev
 With one process, every function here returns its argument as it is.
 """
 
+import io
 import os
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from itertools import chain
 from typing import TypeVar
 
@@ -30,11 +30,9 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-@contextmanager
-def only_the_first_prints() -> Iterator[None]:
-    """The other processes would say the same."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if rank() else sys.stdout):
-        yield
+def only_the_first_prints() -> AbstractContextManager:
+    """Within the block, the other processes print nothing: they would say the same."""
+    return redirect_stdout(io.StringIO()) if rank() else nullcontext()
 
 
 def device_of(network: nn.Module) -> torch.device:

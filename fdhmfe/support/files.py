@@ -75,14 +75,12 @@ def locked(path: Path) -> Iterator[None]:
     lock = FileLock(path)
     with writing(path):
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             print(f"waiting for another process, which holds {path}", flush=True)
-            lock.acquire()
-    try:
+            held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
