@@ -59,4 +59,6 @@ def places_seen(
 
 def side_of(size: int | tuple[int, int] | str) -> int:
     """A layer's kernel size, stride or padding along the width; 0 for the padding "valid"."""
-    return 0 if isinstance(size, str) else size if isinstance(size, int) else size[-1]
+    if isinstance(size, str):
+        return 0
+    return size[-1] if isinstance(size, tuple) else size

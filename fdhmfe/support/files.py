@@ -139,12 +139,14 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
     with locked(folder.with_name(f"{folder.name}.lock")), writing(folder):
         if folder.exists():
             return folder
-        # A name of our own if we start anew: workers of a killed build may still write to theirs.
-        partial = folder.with_name(f"{folder.name}{'' if resume else f'.{os.getpid()}'}.partial")
-        try:
-            for left in [] if resume else folder.parent.glob(f"{escape(folder.name)}.*partial"):
+        partial = folder.with_name(f"{folder.name}.partial")
+        if not resume:
+            for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
                 shutil.rmtree(left, ignore_errors=True)
-            partial.mkdir(exist_ok=True)
+            # A name of our own: workers of a killed build may still write to the old folder.
+            partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        partial.mkdir(exist_ok=True)
+        try:
             build(partial)
         except BaseException:
             if not resume:
