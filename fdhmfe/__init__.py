@@ -9,9 +9,8 @@
 Names are imported when they are first asked for: `import fdhmfe` itself takes no time.
 """
 
-from typing import TYPE_CHECKING
-
-from fdhmfe.support.lazy import handed_on
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fdhmfe import metrics, proxies
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["FDHMFE", "FDHMFELoss", "__version__", "metrics", "open_run", "proxies"]
-__getattr__ = handed_on(
-    __name__,
-    {
-        "FDHMFE": "fdhmfe.network",
-        "FDHMFELoss": "fdhmfe.losses",
-        "metrics": "fdhmfe.metrics",
-        "open_run": "fdhmfe.encoding.trained",
-        "proxies": "fdhmfe.proxies",
-    },
-)
+
+
+def __getattr__(name: str) -> Any:
+    homes = {"FDHMFE": "network", "FDHMFELoss": "losses", "open_run": "encoding.trained"}
+    if name in homes:
+        return getattr(import_module(f"fdhmfe.{homes[name]}"), name)
+    if name in ("metrics", "proxies"):
+        return import_module(f"fdhmfe.{name}")
+    raise AttributeError(f"module 'fdhmfe' has no attribute {name!r}")

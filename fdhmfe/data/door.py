@@ -8,8 +8,8 @@ from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import COLUMNS, DataError, Dataset, first_ten
 from fdhmfe.data.fetch.obtain import obtain
 from fdhmfe.data.fetch.sources import SOURCES
-from fdhmfe.data.readers.lists import hash_files
-from fdhmfe.data.readers.own import READERS
+from fdhmfe.data.readers.lists import given_folder, hash_files
+from fdhmfe.data.readers.own import READERS, toy_folder
 from fdhmfe.data.report import check_sizes, describe
 from fdhmfe.data.splits import carve_validation, hold_out_classes, set_aside_copies, shared_copies
 from fdhmfe.support.places import resolve
@@ -20,7 +20,9 @@ def open_dataset(config: Config) -> Dataset:
 
     Raises DataError naming the files that are missing, unreadable or in two splits.
     """
-    name, root, classes, table = READERS[config.dataset](config)
+    name = config.dataset
+    root = toy_folder(config) if name == "toy" else given_folder(config)
+    classes, table = READERS[name](root)
     table["sha256"] = hash_files(root, table.path)
     table = table[list(COLUMNS)].reset_index(drop=True)
     if name in SOURCES and SOURCES[name].own_split:

@@ -15,18 +15,14 @@ from fdhmfe.support.progress import progress
 
 def overview() -> pd.DataFrame:
     """The official data sets, one row each: published counts, and who fetches the archives."""
-    rows = [
-        {
-            "dataset": name,
-            "title": source.title,
-            "classes": source.classes,
-            **{split: source.sizes.get(split, pd.NA) for split in ("train", "test", "all")},
-            "fetched": "by hand" if source.by_hand else "by the kit",
-        }
-        for name, source in SOURCES.items()
-    ]
-    table = pd.DataFrame(rows).set_index("dataset")
-    return table.astype({split: "Int64" for split in ("train", "test", "all")})
+    splits = ["train", "test", "all"]
+    rows = []
+    for name, source in SOURCES.items():
+        sizes = [source.sizes.get(split) for split in splits]
+        fetched = "by hand" if source.by_hand else "by the kit"
+        rows.append((name, source.title, source.classes, *sizes, fetched))
+    table = pd.DataFrame(rows, columns=["dataset", "title", "classes", *splits, "fetched"])
+    return table.set_index("dataset").astype(dict.fromkeys(splits, "Int64"))
 
 
 def counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
@@ -87,11 +83,10 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
         lines += [f"  {a.name}: {verify(folder / a.name, a.checksum, a.size)}" for a in archives]
     lines.append(f"  {'hash':<10}{dataset.hash}")
     lines.append(f"  {'terms':<10}{source.terms}; {source.home}")
-    verdict = "complete"
-    if is_subset(dataset):
-        verdict = "a subset: usable, but its numbers do not compare with published ones"
-    lines += [f"  {'use':<10}DATASET={dataset.name} DATA_DIR={root}"]
-    return "\n".join([*lines, f"  {'verdict':<10}{verdict}"])
+    lines.append(f"  {'use':<10}DATASET={dataset.name} DATA_DIR={root}")
+    verdict = "a subset: usable, but its numbers do not compare with published ones"
+    lines.append(f"  {'verdict':<10}{verdict if is_subset(dataset) else 'complete'}")
+    return "\n".join(lines)
 
 
 def unlisted(dataset: Dataset) -> list[str]:
@@ -105,20 +100,20 @@ def unlisted(dataset: Dataset) -> list[str]:
 
 def decode_all(dataset: Dataset) -> int:
     """Read every image and mask; return their number. DataError if some cannot be read."""
-    masks = [name for name in dataset.table["mask"] if name]
     jobs: list[tuple[Callable, str]] = [(open_image, name) for name in dataset.table.path]
-    jobs += [(open_mask, name) for name in masks]
+    jobs += [(open_mask, name) for name in dataset.table["mask"] if name]
 
-    def readable(job: tuple[Callable, str]) -> bool:
+    def unreadable(job: tuple[Callable, str]) -> str | None:
+        read, name = job
         try:
-            job[0](dataset.root / job[1])
+            read(dataset.root / name)
         except DataError:
-            return False
-        return True
+            return name
+        return None
 
     with ThreadPoolExecutor() as pool:
-        fine = list(progress(pool.map(readable, jobs), "reading images", total=len(jobs)))
-    bad = [name for (_, name), good in zip(jobs, fine, strict=True) if not good]
+        results = progress(pool.map(unreadable, jobs), "reading images", total=len(jobs))
+        bad = [name for name in results if name]
     if bad:
         raise DataError(f"{len(bad)} files below {dataset.root} are unreadable: {first_ten(bad)}")
     return len(jobs)

@@ -4,9 +4,10 @@ Any torchvision network by its name, any timm network as timm/NAME, or the small
 the kit trains itself, without internet access or a GPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import timm
@@ -70,10 +71,7 @@ def torchvision_network(name: str, weights: Path | None) -> nn.Module:
     if name not in names:
         raise ValueError(f"backbone={name!r} is not known{suggest(name, names)}, or timm/NAME")
     network = get_model(name, weights=None)
-    if weights is None:
-        state = download(name)
-    else:
-        state = read_weights(weights)
+    state = read_weights(weights) if weights else download(name)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -128,6 +126,18 @@ class Values(nn.Module):
         return list(self.extractor(images).values())
 
 
+def watch(
+    network: Callable[[Tensor], Any], modules: Iterable[nn.Module], hook: Callable, size: int
+) -> Any:
+    """What a network makes of a blank image; `hook` sees the output of each of its `modules`."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    with torch.inference_mode():
+        output = network(torch.zeros(1, 3, size, size))
+    for handle in handles:
+        handle.remove()
+    return output
+
+
 def deepest_nodes(network: nn.Module, size: int) -> list[str]:
     """For each map size, the module whose output has most channels (the last, if several have).
 
@@ -136,33 +146,31 @@ def deepest_nodes(network: nn.Module, size: int) -> list[str]:
     """
     found: dict[int, tuple[int, str]] = {}  # side -> channels, node
 
-    def record(node: str) -> Callable:
-        def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
-                _, channels, height, width = output.shape
-                if height == width > 1:
-                    widest, _ = found.get(height, (0, ""))
-                    if channels >= widest:
-                        found[height] = channels, node
+    def record(module: nn.Module, _inputs: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            _, channels, height, width = output.shape
+            if height == width > 1 and channels >= found.get(height, (0, ""))[0]:
+                found[height] = channels, names[module]
 
-        return hook
-
-    handles = [m.register_forward_hook(record(node)) for node, m in network.named_modules() if node]
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, 3, size, size))
-    for handle in handles:
-        handle.remove()
+    names = {module: name for name, module in network.named_modules() if name}
+    watch(network.eval(), names, record, size)
     return [found[side][1] for side in sorted(found, reverse=True)]
 
 
 def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
     """The last `stages` feature maps of a timm network (weights from the hub when None)."""
-    overlay = {"file": str(weights)} if weights else None
     try:
         if weights:  # timm does not notice missing tensors: load strictly first
             timm.create_model(name).load_state_dict(read_weights(weights))
-        network = timm.create_model(
-            name, pretrained=True, features_only=True, pretrained_cfg_overlay=overlay
+        depth = len(timm.create_model(name, features_only=True).feature_info)  # type: ignore[arg-type]
+        if depth < stages:
+            raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
+        return timm.create_model(
+            name,
+            features_only=True,
+            out_indices=tuple(range(depth - stages, depth)),
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(weights)} if weights else None,
         )
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -171,13 +179,3 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
         raise ValueError(
             f"backbone 'timm/{name}', {weights or 'download'}: {reason}{hint}"
         ) from error
-    depth = len(network.feature_info)  # type: ignore[arg-type]
-    if depth < stages:
-        raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
-    return timm.create_model(
-        name,
-        features_only=True,
-        out_indices=tuple(range(depth - stages, depth)),
-        pretrained=True,
-        pretrained_cfg_overlay=overlay,
-    )

@@ -53,34 +53,21 @@ def read_ahead(load: Callable[[A], B], batches: Iterable[A]) -> Iterator[B]:
 
 
 def cached_view(
-    folder: Path,
-    dataset: Dataset,
-    rows: np.ndarray,
-    view: int,
-    backbone: StageBackbone,
-    size: int,
+    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone, size: int
 ) -> StageCache:
     """Open the cache folder of one view, computing it first if needed (resumes when killed)."""
-    done = build_once(
-        folder,
-        lambda partial: compute(partial, dataset, rows, view, backbone, size),
-        resume=True,
-    )
+    parts = (dataset, rows, view, backbone, size)
+    done = build_once(folder, lambda partial: compute(partial, *parts), resume=True)
     stored = np.load(done / "rows.npy")
     if not np.array_equal(stored, rows):  # the same images, split in another way
         other = folder.with_name(f"{folder.name}-{content_hash(rows.tolist())}")
-        return cached_view(other, dataset, rows, view, backbone, size)
+        return cached_view(other, *parts)
     files = sorted(done.glob("stage-*.npy"))
     return StageCache(stored, [np.load(f, mmap_mode="r") for f in files])
 
 
 def compute(
-    folder: Path,
-    dataset: Dataset,
-    rows: np.ndarray,
-    view: int,
-    backbone: StageBackbone,
-    size: int,
+    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone, size: int
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
     place = device()
@@ -93,8 +80,8 @@ def compute(
     np.save(folder / "rows.npy", rows)
     files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
     if not start:
-        for file, shape in zip(files, shapes, strict=True):
-            shape = (len(rows), *shape[1:], shape[0])
+        for file, (channels, *sides) in zip(files, shapes, strict=True):
+            shape = (len(rows), *sides, channels)
             np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
             reserve(file)
     stages = [np.load(file, mmap_mode="r+") for file in files]

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from fdhmfe.features.backbone import StageBackbone
+from fdhmfe.features.backbone import StageBackbone, watch
 
 
 class StageView(NamedTuple):
@@ -55,12 +54,7 @@ def places_seen(
 
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
     layers = [module for module in backbone.modules() if isinstance(module, kinds)]
-    handles = [layer.register_forward_hook(record) for layer in layers]
-    with torch.inference_mode():
-        maps = backbone.extractor(torch.zeros(1, 3, size, size))
-    for handle in handles:
-        handle.remove()
-    return places, maps
+    return places, watch(backbone.extractor, layers, record, size)
 
 
 def side_of(size: int | tuple[int, int] | str) -> int:

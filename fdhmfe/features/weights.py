@@ -4,11 +4,11 @@ The weights for the beetles of profile quick are shipped, because training takes
 python -m fdhmfe.features.weights trains them again.
 """
 
-import argparse
 from inspect import getfile
 from pathlib import Path
 
 import torch
+import tyro
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -44,8 +44,8 @@ def embedded_weights(dataset: Dataset | None, config: Config) -> Path:
 
 def train(file: Path, dataset: Dataset, config: Config) -> None:
     """Train the weights that `config` asks for, into `file`."""
-    sizes = dict(size=config.image_size, epochs=config.embedded_epochs)
-    train_embedded(file, dataset, **sizes, recipe=recipe(config))
+    size, epochs = config.image_size, config.embedded_epochs
+    train_embedded(file, dataset, size=size, epochs=epochs, recipe=recipe(config))
 
 
 def recipe(config: Config) -> str:
@@ -54,10 +54,8 @@ def recipe(config: Config) -> str:
     return content_hash([getattr(config, name) for name in names], toy_source(), source())
 
 
-def shipped_recipe() -> str | None:
-    """The recipe of the shipped weights; None if there are none."""
-    if not SHIPPED.exists():
-        return None
+def shipped_recipe() -> str:
+    """The recipe of the shipped weights."""
     with safe_open(SHIPPED, framework="pt") as file:
         return file.metadata()["recipe"]
 
@@ -77,13 +75,8 @@ def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Train the weights that come with the kit."""
-    description = f"Train the beetles' backbone of profile quick anew, into {SHIPPED.name}."
-    parser = argparse.ArgumentParser(
-        prog="python -m fdhmfe.features.weights", description=description
-    )
-    parser.parse_args(arguments)
+def main() -> None:
+    """Train the beetles' backbone of profile quick anew, into embedded.safetensors."""
     config = load("quick")
     with atomic(SHIPPED) as partial_file:
         train(partial_file, open_dataset(config), config)
@@ -91,4 +84,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -1,59 +1,55 @@
 """Approximate search with FAISS: most of the answer for a fraction of the comparisons.
 
 Both kinds have one knob, `effort`. How much is found at which effort depends on the codes: measure
-it against an exact index (`search_scale.recall`) before trusting it.
+it against an exact index (`scale.recall`) before you trust it.
 """
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any
 
 import faiss
 import numpy as np
 
 from fdhmfe.codes import WORD, Identity, as_bytes
-from fdhmfe.search.exact import only_new, saver
-from fdhmfe.search.index import CodeIndex, Hits, mapped, read_part, write_index
+from fdhmfe.search.index import Hits, LocalIndex
 
 MOST_LISTS = 4096  # more cost minutes of k-means without being needed up to 10^7 codes
 PER_LIST = 64  # training codes per list
 NEIGHBOURS, CONSTRUCTION = 16, 40  # HNSW: edges per code, candidates while building
 
 
-class FaissIndex(CodeIndex):
-    """A FAISS index of places 0..N-1 beside the ids (N,) that stand there.
+class FaissIndex(LocalIndex):
+    """A FAISS index of places 0..N-1, held in memory.
 
-    Of tied items at the last place, those found first stay; the order of what is returned is by
-    (distance, id).
+    Of items that are tied at the last place, those found first stay.
     """
 
+    file = "faiss.index"
     effort: int
 
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity)
-        self.ids = np.zeros(0, np.int64)
         self.faiss: Any = None  # of one of FAISS's classes, once there are codes
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
-        new = only_new(self.ids, ids)
-        if not new.any():
-            return
+    def _append(self, words: np.ndarray) -> None:
         if self.faiss is None:
-            self.faiss = self._trained(words[new])
-        self.faiss.add(as_bytes(words[new]))
-        self.ids = np.concatenate([self.ids, ids[new]])
+            self.faiss = self._trained(words)
+        self.faiss.add(as_bytes(words))
 
     def _search(self, words: np.ndarray, k: int) -> Hits:
         self._set_effort()
         distances, places = self.faiss.search(as_bytes(words), k)
         found = places >= 0
         ids = np.where(found, self.ids[np.maximum(places, 0)], -1)
-        distances = np.where(found, distances, self.identity.bits + 1)
-        order = np.lexsort((ids, distances), axis=1)
-        return Hits(*(np.take_along_axis(each, order, axis=1) for each in (ids, distances)))
+        return Hits(ids, np.where(found, distances, self.identity.bits + 1)).sorted()
+
+    def _write(self, file: IO[bytes]) -> None:
+        writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # not in its stubs
+        faiss.write_index_binary(self.faiss, writer)
+
+    def _read(self, path: Path) -> None:
+        self.faiss = faiss.read_index_binary(str(path))
 
     @abstractmethod
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:
@@ -63,22 +59,6 @@ class FaissIndex(CodeIndex):
     def _set_effort(self) -> None:
         """Hand `effort` to FAISS."""
 
-    def save(self, folder: Path) -> None:
-        def write(path: Path) -> None:
-            faiss.write_index_binary(self.faiss, str(path))
-
-        write_index(folder, self, {"ids.npy": saver(self.ids), "faiss.index": write})
-
-    @classmethod
-    def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "FaissIndex":
-        """Open a saved index: ids memory-mapped, the rest read (added codes change it in place)."""
-        index = cls(identity)
-        index.ids = read_part(folder, header, "ids.npy", mapped)
-        index.faiss = read_part(
-            folder, header, "faiss.index", lambda path: faiss.read_index_binary(str(path))
-        )
-        return index
-
 
 class IVFIndex(FaissIndex):
     """Codes in lists round centres (k-means); `effort` = lists looked through per query.
@@ -86,7 +66,7 @@ class IVFIndex(FaissIndex):
     The centres are learned from the first codes added, which should be like the rest.
     """
 
-    kind: ClassVar[str] = "ivf"
+    kind = "ivf"
     effort = 8
 
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:
@@ -109,7 +89,7 @@ class HNSWIndex(FaissIndex):
     Two threads may build two graphs from the same codes: answers then differ a little.
     """
 
-    kind: ClassVar[str] = "hnsw"
+    kind = "hnsw"
     effort = 128
 
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:

@@ -6,13 +6,14 @@ binary vectors, distances Hamming, and the search is exact.
 
 import logging
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_exponential, wait_fixed
 
 from fdhmfe.codes import WORD, Identity, blocks
 from fdhmfe.search.index import CodeIndex, Hits, write_index
@@ -27,11 +28,11 @@ CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
 class MilvusIndex(CodeIndex):
     """One collection per identity, `id` its primary key: adding a code twice changes nothing.
 
-    What `add` has returned for is stored. A load that was killed is repeated as it was: ids that
-    are there are skipped. Of tied items at the last place the engine chooses which to return.
+    When `add` returns, its codes are stored. If a process is killed while it adds, run it again:
+    ids that are there are skipped. If items are tied at the last place, the engine chooses one.
     """
 
-    kind: ClassVar[str] = "milvus"
+    kind = "milvus"
 
     def __init__(self, identity: Identity, uri: str) -> None:
         """Connect, and create the collection where there is none.
@@ -64,15 +65,10 @@ class MilvusIndex(CodeIndex):
         found = []
         for rows in blocks(len(words), QUERIES):
             data = [code.tobytes() for code in words[rows]]
-            settings = {"metric_type": "HAMMING"}
-            found += self._ask(
-                "search", data=data, limit=k, anns_field="code", search_params=settings
-            )
+            found += self._ask("search", data=data, limit=k, anns_field="code")
         ids = np.array([[hit["id"] for hit in hits] for hits in found], np.int64)
-        distances = np.array([[hit["distance"] for hit in hits] for hits in found])
-        order = np.lexsort((ids, distances), axis=1)
-        ids, distances = (np.take_along_axis(each, order, axis=1) for each in (ids, distances))
-        return Hits(ids, distances.astype(np.int32))
+        distances = np.array([[hit["distance"] for hit in hits] for hits in found], np.int32)
+        return Hits(ids, distances).sorted()
 
     def save(self, folder: Path) -> None:
         """Have the engine write everything out, and note in the folder where it is."""
@@ -111,8 +107,7 @@ class MilvusIndex(CodeIndex):
         plan = MilvusClient.prepare_index_params()
         plan.add_index("code", index_type="BIN_FLAT", metric_type="HAMMING")
         # Strong: a search sees everything that was added before it, on a cluster too.
-        settings = {"index_params": plan, "consistency_level": "Strong"}
-        self._ask("create_collection", schema=schema, **settings)
+        self._ask("create_collection", schema=schema, index_params=plan, consistency_level="Strong")
 
     def _ask(self, request: str, **arguments: Any) -> Any:
         """One request to the engine, about this collection; ConnectionError if it fails."""
@@ -140,47 +135,39 @@ def connect(uri: str) -> Any:
     # Nothing shared with earlier connections: those know an engine that was away as dead.
     own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
     # An embedded engine starts with the first attempt; on a busy machine it takes a while.
-    for wait in (1, 2, 4, 8, 16, 0) if embedded(uri) else (0,):
-        try:
-            return MilvusClient(uri, timeout=TIMEOUT, **own)
-        except MilvusException as error:
-            if not wait or error.code != CONNECT_FAILED:
-                raise ConnectionError(unreachable(uri, "connect", error)) from error
-        time.sleep(wait)
-    raise AssertionError("the last attempt returns or raises")
+    patient = Retrying(
+        retry=retry_if_exception(lambda error: getattr(error, "code", 0) == CONNECT_FAILED),
+        stop=stop_after_attempt(6 if embedded(uri) else 1),
+        wait=wait_exponential(),
+        reraise=True,
+    )
+    try:
+        return patient(MilvusClient, uri, timeout=TIMEOUT, **own)
+    except MilvusException as error:
+        raise ConnectionError(unreachable(uri, "connect", error)) from error
 
 
 @contextmanager
 def serve(file: Path) -> Iterator[str]:
     """Serve a Milvus Lite file on a free port of this machine: yields the URI.
 
-    For trials and tests; what other machines ask is a Milvus server, installed as its makers say.
+    For trials and tests. For other machines, install a Milvus server as its makers say.
     Raises ImportError without Milvus Lite, ConnectionError if it does not come up.
     """
     from milvus_lite.server import Server
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host, port = free.getsockname()
+    address = f"{host}:{port}"
     server = Server(str(file), address)
     if not (server.init() and server.start()):
         raise ConnectionError(f"{file} cannot be served: another process may have it open")
     try:
-        wait_until_up(address)
+        wait = Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True)
+        wait(socket.create_connection, (host, port)).close()
         yield f"http://{address}"
     finally:
         server.stop()
-
-
-def wait_until_up(address: str) -> None:
-    """Return once something listens there; ConnectionError after half a minute."""
-    host, port = address.split(":")
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.1)
-    raise ConnectionError(f"nothing listens at {address}")
 
 
 def unreachable(uri: str, request: str, error: Exception) -> str:

@@ -7,7 +7,7 @@ found incomplete, it refuses.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +26,11 @@ class Hits(NamedTuple):
 
     ids: np.ndarray  # (Q, k) int64
     distances: np.ndarray  # (Q, k) int32, in bits
+
+    def sorted(self) -> "Hits":
+        """Each row by (distance, id)."""
+        order = np.lexsort(self, axis=1)
+        return Hits(*(np.take_along_axis(each, order, axis=1) for each in self))
 
 
 class CodeIndex(ABC):
@@ -78,25 +83,74 @@ class CodeIndex(ABC):
         """Search packed codes (Q, W) uint64, 1 <= k <= N."""
 
 
+class LocalIndex(CodeIndex):
+    """An index in this process: the code of ids[i] is at place i.
+
+    Tied items are ordered by place, so `_add` raises ValueError for a new id below the largest.
+    """
+
+    file: ClassVar[str]  # what the codes are saved in
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
+        self.ids = np.zeros(0, np.int64)  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        new = ~np.isin(ids, self.ids, assume_unique=True)
+        if not new.any():
+            return
+        if len(self) and ids[new][0] < self.ids[-1]:
+            raise ValueError(
+                f"id {ids[new][0]} is new, but the index already holds {self.ids[-1]}: add codes "
+                "in ascending order of their ids, or build the index anew from all of them"
+            )
+        self._append(words[new])
+        self.ids = np.concatenate([self.ids, ids[new]])
+
+    def save(self, folder: Path) -> None:
+        parts = {"ids.npy": lambda file: np.save(file, self.ids), self.file: self._write}
+        write_index(folder, self, parts)
+
+    @classmethod
+    def load(cls, folder: Path, identity: Identity, header: Mapping[str, Any]) -> Self:
+        """Open a saved index. Its ids are memory-mapped."""
+        index = cls(identity)
+        index.ids = read_part(folder, header, "ids.npy", mapped)
+        read_part(folder, header, cls.file, index._read)
+        return index
+
+    @abstractmethod
+    def _append(self, words: np.ndarray) -> None:
+        """Put packed codes (M, W) uint64 after the others."""
+
+    @abstractmethod
+    def _write(self, file: IO[bytes]) -> None:
+        """Write the codes to an open file."""
+
+    @abstractmethod
+    def _read(self, path: Path) -> None:
+        """Take the codes from what `_write` wrote."""
+
+
 def write_index(
-    folder: Path,
-    index: CodeIndex,
-    parts: Mapping[str, Callable[[Path], None]],
-    **facts: Any,
+    folder: Path, index: CodeIndex, parts: Mapping[str, Callable[[IO[bytes]], Any]], **facts: Any
 ) -> None:
     """Save `parts` (file name -> what writes it) under new names, then the header naming them.
 
     Writing the header is the one step that makes the index valid; files it no longer names go.
     """
     folder = Path(folder)
-    before = own_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
+    before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
     token = uuid4().hex[:8]
     files = {}
     for name, write in parts.items():
         stem, suffix = name.split(".")
         path = folder / f"{stem}-{token}.{suffix}"
-        with atomic(path) as partial:
-            write(partial)
+        with atomic(path) as partial, open(partial, "wb") as file:
+            write(file)
         files[name] = {"file": path.name, "bytes": path.stat().st_size}
     header = {"kind": index.kind, "identity": index.identity._asdict(), "count": len(index)}
     write_json(folder / HEADER, {**header, "files": files, **facts})
@@ -105,22 +159,10 @@ def write_index(
 
 
 def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
-    """The header of a saved index, checked.
+    """The header of a saved index.
 
-    Raises FileNotFoundError where there is none, ValueError if it is of another identity or a file
-    of it is missing or of another size.
+    Raises FileNotFoundError where there is none, ValueError if it is of another identity.
     """
-    header = own_header(folder, identity)
-    for part in header["files"].values():
-        file = folder / part["file"]
-        size = file.stat().st_size if file.is_file() else 0
-        if size != part["bytes"]:
-            raise damaged(file, f"has {size} of {part['bytes']} bytes")
-    return header
-
-
-def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
-    """The header of a saved index, whole or not; errors as above, but for the files."""
     path = folder / HEADER
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no index ({HEADER} is missing)")
@@ -138,17 +180,18 @@ def own_header(folder: Path, identity: Identity) -> dict[str, Any]:
 def read_part(
     folder: Path, header: Mapping[str, Any], name: str, read: Callable[[Path], Any]
 ) -> Any:
-    """What `read` makes of a part of a saved index; ValueError if it is damaged."""
-    path = folder / header["files"][name]["file"]
-    try:
-        return read(path)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise damaged(path, f"cannot be read ({' '.join(str(error).split())[:200]})") from error
-
-
-def damaged(file: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{file} {what}: the index is damaged; build it again and save it to the same folder"
+    """What `read` makes of a file of a saved index; ValueError if it is missing or damaged."""
+    part = header["files"][name]
+    path = folder / part["file"]
+    size = path.stat().st_size if path.is_file() else 0
+    wrong = f"has {size} of {part['bytes']} bytes"
+    if size == part["bytes"]:
+        try:
+            return read(path)
+        except (ValueError, RuntimeError, OSError) as error:
+            wrong = f"cannot be read ({' '.join(str(error).split())[:200]})"
+    raise ValueError(
+        f"{path} {wrong}: the index is damaged; build it again and save it to the same folder"
     )
 
 

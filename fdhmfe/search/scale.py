@@ -2,24 +2,22 @@
 
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import faiss
 import numpy as np
+from scipy.optimize import nnls
 
 from fdhmfe.codes import blocks
 from fdhmfe.search.index import CodeIndex, Hits
 
 # How many codes notebook 10 searches, by profile; approximate search is tried on the middle one
-SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {
-        "smoke": (1_000, 10_000, 100_000),
-        "quick": (10_000, 100_000, 1_000_000),
-        "laptop": (100_000, 1_000_000, 10_000_000),
-        "paper": (100_000, 1_000_000, 10_000_000),
-    }
-)
+SIZES: Mapping[str, tuple[int, ...]] = {
+    "smoke": (1_000, 10_000, 100_000),
+    "quick": (10_000, 100_000, 1_000_000),
+    "laptop": (100_000, 1_000_000, 10_000_000),
+    "paper": (100_000, 1_000_000, 10_000_000),
+}
 
 
 def clustered_codes(
@@ -104,10 +102,6 @@ def linear_cost(sizes: np.ndarray, ms: np.ndarray) -> tuple[float, float]:
     The model of a scan: a fixed cost per query, and one comparison per code. It knows nothing of
     caches or of memory that runs out: a projection far beyond the largest size is an estimate.
     """
-    design = (
-        np.stack([np.ones(len(sizes)), np.asarray(sizes, float)], axis=1) / np.array(ms)[:, None]
-    )
-    a, b = np.linalg.lstsq(design, np.ones(len(sizes)), rcond=None)[0]
-    if a < 0:
-        a, b = 0.0, float((design[:, 1].sum()) / (design[:, 1] ** 2).sum())
+    sizes, ms = np.asarray(sizes, float), np.asarray(ms)
+    (a, b), _ = nnls(np.stack([1 / ms, sizes / ms], axis=1), np.ones(len(sizes)))
     return float(a), float(b)

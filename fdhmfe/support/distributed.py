@@ -7,10 +7,11 @@ norms, memories of codes) sees the whole batch, and no method needs code for sev
 With one process, every function here returns its argument as it is.
 """
 
+import io
 import os
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -29,17 +30,14 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-@contextmanager
-def only_the_first_prints() -> Iterator[None]:
-    """The other processes would say the same."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if rank() else sys.stdout):
-        yield
+def only_the_first_prints() -> AbstractContextManager:
+    """Within the block, the other processes print nothing: they would say the same."""
+    return redirect_stdout(io.StringIO()) if rank() else nullcontext()
 
 
 def device_of(network: nn.Module) -> torch.device:
     """The device that a network's tensors are on."""
-    tensors = (*network.parameters(), *network.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
+    return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
 
 
 def world_size() -> int:
@@ -68,7 +66,7 @@ def process_group() -> Iterator[None]:
 @contextmanager
 def first_goes_first() -> Iterator[None]:
     """The first process runs the block alone, then the others do: it can prepare files for them."""
-    if world_size() > 1 and rank() > 0:
+    if rank() > 0:
         dist.barrier()
     yield
     if world_size() > 1 and rank() == 0:
@@ -213,19 +211,10 @@ def global_batch_norms(network: nn.Module) -> nn.Module:
         return convert_sync_batchnorm(network)
     for name, module in network.named_modules():
         if type(module) is nn.BatchNorm2d:
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, as_global(module))
+            module.__class__ = GlobalBatchNorm  # which adds no state of its own
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"{name} ({type(module).__name__}) cannot see the batches of other processes on a "
                 "CPU: use GPUs, one process, or another backbone"
             )
     return network
-
-
-def as_global(norm: nn.BatchNorm2d) -> GlobalBatchNorm:
-    """The same batch norm over all processes, with the same parameters and buffers."""
-    made = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum)
-    for name, tensor in (*norm.named_parameters(), *norm.named_buffers()):
-        setattr(made, name, tensor)
-    return made.train(norm.training)

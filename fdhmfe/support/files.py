@@ -75,14 +75,12 @@ def locked(path: Path) -> Iterator[None]:
     lock = FileLock(path)
     with writing(path):
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             print(f"waiting for another process, which holds {path}", flush=True)
-            lock.acquire()
-    try:
+            held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -141,31 +139,21 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
     with locked(folder.with_name(f"{folder.name}.lock")), writing(folder):
         if folder.exists():
             return folder
-        if resume:
-            partial = folder.with_name(f"{folder.name}.partial")
-            partial.mkdir(exist_ok=True)
+        partial = folder.with_name(f"{folder.name}.partial")
+        if not resume:
+            for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
+                shutil.rmtree(left, ignore_errors=True)
+            # A name of our own: workers of a killed build may still write to the old folder.
+            partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        partial.mkdir(exist_ok=True)
+        try:
             build(partial)
-        else:
-            partial = fresh_partial(folder)
-            try:
-                build(partial)
-            except BaseException:
+        except BaseException:
+            if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
-                raise
+            raise
         os.replace(partial, folder)
     return folder
-
-
-def fresh_partial(folder: Path) -> Path:
-    """An empty folder to build `folder` in, after wiping what killed builds left.
-
-    Its name has the number of this process: workers of a killed build may still write to the old.
-    """
-    for left in folder.parent.glob(f"{escape(folder.name)}.*partial"):
-        shutil.rmtree(left, ignore_errors=True)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    return partial
 
 
 def reserve(path: Path) -> None:

@@ -37,15 +37,11 @@ def outlines(source: str) -> Iterator[str]:
     True
     """
     tree = ast.parse(source)
-    imported = own_names(tree)
-    return (outline(node, imported) for node in without_words(tree))
-
-
-def own_names(tree: ast.Module) -> dict[str, str]:
-    """What a module imports from this package: name in the module -> name where it is defined."""
     found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     own = (node for node in found if (node.module or "").split(".")[0] == PACKAGE)
-    return {alias.asname or alias.name: alias.name for node in own for alias in node.names}
+    # From this package: name in the module -> name where it is defined
+    imported = {alias.asname or alias.name: alias.name for node in own for alias in node.names}
+    return (outline(node, imported) for node in without_words(tree))
 
 
 def without_words(node: Definition) -> list[ast.stmt]:
@@ -60,7 +56,7 @@ def outline(value: object, imported: dict[str, str]) -> str:
         return f"[{','.join(outline(each, imported) for each in value)}]"
     if isinstance(value, ast.Name):
         return f"Name({imported.get(value.id, value.id)})"
-    if isinstance(value, ast.Attribute) and is_own_module(value.value, imported):
+    if isinstance(value, ast.Attribute) and getattr(value.value, "id", None) in imported:
         return f"Name({value.attr})"  # losses.proxy_loss, or proxy_loss: the same function
     if not isinstance(value, ast.AST):
         return repr(value)
@@ -69,8 +65,3 @@ def outline(value: object, imported: dict[str, str]) -> str:
         fields["body"] = without_words(value)
     kept = (f"{k}={outline(v, imported)}" for k, v in fields.items() if v not in (None, []))
     return f"{type(value).__name__}({','.join(kept)})"
-
-
-def is_own_module(node: ast.AST, imported: dict[str, str]) -> bool:
-    """Whether a name stands for something of this package that was imported."""
-    return isinstance(node, ast.Name) and node.id in imported

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -23,23 +23,15 @@ def progress(
 
     `total` is needed when `items` has no length.
     """
-    if total is None:
-        if not isinstance(items, Sized):
-            raise TypeError(f"{description}: items without a length need a total")
-        total = len(items)
-    if watched():
-        yield from tqdm(items, desc=description, total=total)
-        return
+    bar = tqdm(items, desc=description, total=total, disable=not watched())
+    marks = {round(bar.total * (i + 1) / lines) for i in range(lines)} if bar.disable else ()
     started = time.perf_counter()
-    marks = {round(total * (i + 1) / lines) for i in range(lines)}
-    for done, item in enumerate(items, 1):
+    for done, item in enumerate(bar, 1):
         yield item
         if done in marks:
             seconds = time.perf_counter() - started
-            print(
-                f"{description}: {done}/{total}, {seconds:.0f} s{left(seconds, done, total)}",
-                flush=True,
-            )
+            rest = left(seconds, done, bar.total)
+            print(f"{description}: {done}/{bar.total}, {seconds:.0f} s{rest}", flush=True)
 
 
 def left(seconds: float, done: int, total: int) -> str:

@@ -187,12 +187,12 @@ def test_batch_norms_that_cannot_see_the_others_are_refused(monkeypatch):
 def test_batch_norms_that_see_the_others_are_left_as_they_are(monkeypatch, gpu):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    norm = BatchNormAct2d(2) if gpu else torch.nn.BatchNorm2d(2)
-    network = distributed.global_batch_norms(torch.nn.Sequential(norm)).eval()
+    kind = BatchNormAct2d if gpu else torch.nn.BatchNorm2d
+    network = distributed.global_batch_norms(torch.nn.Sequential(kind(2))).eval()
     image, made = torch.randn(1, 2, 3, 3), network[0]
     expected = network(image)
     again = distributed.global_batch_norms(network)
-    assert again[0] is made and type(made) is not type(norm)
+    assert again[0] is made and type(made) is not kind
     torch.testing.assert_close(again(image), expected)
 
 

@@ -97,11 +97,12 @@ def append_rest(url: str, partial: Path, size: int) -> None:
     has, or if the server cannot resume, the whole file is sent again.
     """
     version = version_of(partial)
-    have = arrived(partial) if version.exists() else 0
+    mark = version.read_text() if version.exists() else ""
+    have = arrived(partial) if mark else 0
     # "identity": else requests would unpack a .gz on the way. Some servers want a name.
     headers = {"Accept-Encoding": "identity", "User-Agent": "fdhmfe"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": version.read_text()}
+        headers |= {"Range": f"bytes={have}-", "If-Range": mark}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         refuse(answer)
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
@@ -123,7 +124,7 @@ def append_rest(url: str, partial: Path, size: int) -> None:
         make_room(partial, total - have)
         with open(partial, "ab" if have else "wb") as file:
             if not have:  # only now: old bytes must not meet a new version
-                remember(version, answer.headers)
+                version.write_text(mark_of(answer.headers))
             steps = max(0, total - have) // MEBIBYTE
             for _ in progress(save(answer, file), f"{partial.stem}, MiB", total=steps):
                 pass
@@ -159,14 +160,10 @@ def discard(partial: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remember(version: Path, headers: Mapping[str, str]) -> None:
-    """Note what identifies this version of the file; without it, a download cannot be resumed."""
-    etag = headers.get("ETag", "")
-    mark = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-    if mark:
-        version.write_text(mark)
-    else:
-        version.unlink(missing_ok=True)
+def mark_of(headers: Mapping[str, str]) -> str:
+    """What identifies this version of the file; empty if a download of it cannot be resumed."""
+    etag = headers.get("ETag", "W/")
+    return headers.get("Last-Modified", "") if etag.startswith("W/") else etag
 
 
 def make_room(partial: Path, needed: int) -> None:

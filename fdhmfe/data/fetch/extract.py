@@ -10,10 +10,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, NamedTuple, cast
 
 from fdhmfe.support.progress import progress
 
@@ -30,87 +27,62 @@ class ExtractError(OSError):
     """An archive is damaged, or holds what it should not; the message names the member."""
 
 
-class Member(NamedTuple):
-    """An entry of an archive, whatever its kind."""
-
-    name: str
-    size: int
-    is_folder: bool
-    is_file: bool
-    open: Callable[[], IO[bytes]]
-
-
 def extract(archive: Path, folder: Path) -> None:
     """Unpack a .tar, .tar.gz, .tgz or .zip into `folder`; ExtractError if it is not safe or whole.
 
     Owners, permissions and times are not restored; links and devices are refused.
     """
+    label = f"unpacking {archive.name}"
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                write_members(archive, zip_members(opened), folder)
+            with zipfile.ZipFile(archive) as zipped:
+                infos = zipped.infolist()
+                for info in infos:
+                    kind = stat.S_IFMT(info.external_attr >> 16)
+                    check_member(archive, info.filename, info.is_dir() or kind in (0, stat.S_IFREG))
+                check_size(archive, [info.file_size for info in infos], folder)
+                for info in progress(infos, label):
+                    zipped.extract(info, folder)
         else:
-            with tarfile.open(archive) as opened:
-                write_members(archive, tar_members(archive, opened), folder)
+            with tarfile.open(archive) as tarred:
+                members = list_members(archive, tarred)
+                check_size(archive, [member.size for member in members], folder)
+                for member in progress(members, label):
+                    tarred.extract(member, folder, set_attrs=False, filter="data")
     except DAMAGE as error:
         raise ExtractError(
             f"{archive} is damaged ({error}): delete it and fetch it again"
         ) from error
 
 
-def tar_members(archive: Path, opened: tarfile.TarFile) -> list[Member]:
+def list_members(archive: Path, tarred: tarfile.TarFile) -> list[tarfile.TarInfo]:
     """Every entry of a tar; reads it all once, so that damage shows before anything is written."""
-    found = []
-    for info in opened:
-        content = cast(Callable[[], IO[bytes]], partial(opened.extractfile, info))  # if a file
-        found.append(Member(info.name, info.size, info.isdir(), info.isreg(), content))
+    found: list[tarfile.TarInfo] = []
+    for member in tarred:
+        check_member(archive, member.name, member.isdir() or member.isreg())
+        found.append(member)
         if len(found) > MOST_FILES:
             raise ExtractError(f"{archive} has more than {MOST_FILES:,} members: not unpacked")
-    while opened.fileobj.read(2**20):  # to the end, where gzip compares its checksum
+    while tarred.fileobj.read(2**20):  # to the end, where gzip compares its checksum
         pass
     return found
 
 
-def zip_members(opened: zipfile.ZipFile) -> list[Member]:
-    return [
-        Member(
-            info.filename,
-            info.file_size,
-            info.is_dir(),
-            stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG),
-            partial(opened.open, info),
-        )
-        for info in opened.infolist()
-    ]
+def check_member(archive: Path, name: str, plain: bool) -> None:
+    """ExtractError for a name that might lead outside, on any system, or what is not `plain`."""
+    path, windows = PurePosixPath(name), PureWindowsPath(name)
+    if path.is_absolute() or ".." in windows.parts or "\\" in name or windows.drive or "\0" in name:
+        raise ExtractError(f"{archive}: {name!r} would be written outside: not unpacked")
+    if not plain:
+        raise ExtractError(f"{archive}: {name!r} is a link or a device: not unpacked")
 
 
-def write_members(archive: Path, members: list[Member], folder: Path) -> None:
-    """Check every member, then write them all."""
-    for member in members:
-        check_name(archive, member.name)
-        if not (member.is_folder or member.is_file):
-            raise ExtractError(f"{archive}: {member.name!r} is a link or a device: not unpacked")
-    total = sum(member.size for member in members)
-    most = EXPANSION * archive.stat().st_size + SLACK
-    if len(members) > MOST_FILES or total > most:
+def check_size(archive: Path, sizes: list[int], folder: Path) -> None:
+    """ExtractError if files of these sizes are too many, too big, or more than the disk holds."""
+    total = sum(sizes)
+    if len(sizes) > MOST_FILES or total > EXPANSION * archive.stat().st_size + SLACK:
         raise ExtractError(
-            f"{archive} would grow to {total:,} bytes in {len(members):,} members: not unpacked"
+            f"{archive} would grow to {total:,} bytes in {len(sizes):,} members: not unpacked"
         )
     if total > shutil.disk_usage(folder).free:
         raise ExtractError(f"{folder} has no room for the {total / 1e9:.1f} GB in {archive.name}")
-    for member in progress(members, f"unpacking {archive.name}"):
-        target = folder / member.name
-        if member.is_folder:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, open(target, "wb") as file:
-            shutil.copyfileobj(source, file, 2**20)
-
-
-def check_name(archive: Path, name: str) -> None:
-    """ExtractError for a name that might lead outside, on any system."""
-    path = PurePosixPath(name)
-    windows = PureWindowsPath(name)
-    if path.is_absolute() or ".." in windows.parts or "\\" in name or windows.drive or "\0" in name:
-        raise ExtractError(f"{archive}: {name!r} would be written outside: not unpacked")

@@ -4,8 +4,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,12 @@ class Source:
 
 
 def read_sources(file: Path) -> Mapping[str, Source]:
-    """The data sets of a list by name, in its order."""
-    tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    return MappingProxyType({name: source_of(table) for name, table in tables.items()})
-
-
-def source_of(table: Mapping[str, Any]) -> Source:
-    """One data set from its table; a field that does not exist is a TypeError."""
-    archives = tuple(Archive(**archive) for archive in table.get("archives", ()))
-    return Source(**{**table, "archives": archives})
+    """The data sets of a list by name, in its order; an unknown field is a TypeError."""
+    sources = {}
+    for name, table in tomllib.loads(file.read_text(encoding="utf-8")).items():
+        archives = tuple(Archive(**archive) for archive in table.pop("archives", ()))
+        sources[name] = Source(**table, archives=archives)
+    return sources
 
 
 SOURCES = read_sources(Path(__file__).with_name("sources.toml"))

@@ -1,6 +1,6 @@
 """Readers of data sets whose owners list the images, in text files or MATLAB files.
 
-Each reads the official layout unchanged and returns what the module `own` describes.
+Each reads the official layout below a folder, unchanged: see the module `own`.
 """
 
 from pathlib import Path
@@ -8,41 +8,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.readers.lists import (
+    Reading,
     by_class_folder,
     by_class_name,
-    official_folder,
     read_mat,
     read_names,
     read_pairs,
     table_of,
 )
 
-Reading = tuple[str, Path, list[str], pd.DataFrame]  # name, root, class names, table
+
+def read_nabirds(root: Path) -> Reading:
+    """nabirds: the lists of CUB. classes.txt is a tree; only classes that have images are read."""
+    classes, table = read_cub(root)
+    table["label"], used = pd.factorize(table.label, sort=True)
+    return [classes[label] for label in used], table
 
 
-def read_cub(config: Config) -> Reading:
-    """The official CUB_200_2011 folder, or the folder that holds it."""
-    root = official_folder(config, "CUB_200_2011")
-    return ("cub200", root, *cub_lists(root))
-
-
-def read_nabirds(config: Config) -> Reading:
-    """The official nabirds folder: the same lists as CUB.
-
-    classes.txt is a tree, of which only the classes that have images are read.
-    """
-    root = official_folder(config, "nabirds")
-    classes, table = cub_lists(root)
-    used = sorted(set(table.label))
-    table["label"] = table.label.map({old: new for new, old in enumerate(used)})
-    return "nabirds", root, [classes[label] for label in used], table
-
-
-def cub_lists(root: Path) -> tuple[list[str], pd.DataFrame]:
-    """Class names and table from images.txt, image_class_labels.txt, train_test_split.txt."""
+def read_cub(root: Path) -> Reading:
+    """CUB_200_2011: images.txt, image_class_labels.txt, train_test_split.txt, classes.txt."""
 
     def read(file: str, value: str, *numbers: int) -> pd.Series:
         ids, values = zip(*read_pairs(root / file, f"<id> <{value}>", numbers), strict=True)
@@ -73,56 +59,45 @@ def cub_lists(root: Path) -> tuple[list[str], pd.DataFrame]:
     return list(names), table
 
 
-def read_aircraft(config: Config) -> Reading:
-    """The official fgvc-aircraft-2013b folder: 100 variants, `trainval` against `test`."""
-    root = official_folder(config, "fgvc-aircraft-2013b")
+def read_aircraft(root: Path) -> Reading:
+    """fgvc-aircraft-2013b: 100 variants, `trainval` against `test`."""
     lists = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
     rows = [
         (f"data/images/{image}.jpg", variant, split)
         for split, file in lists.items()
         for image, variant in read_pairs(root / "data" / file, "<image> <variant>")
     ]
-    names = root / "data" / "variants.txt"
-    classes = read_names(names)
-    return "aircraft", root, classes, by_class_name(rows, classes, names)
+    return by_class_name(rows, root / "data" / "variants.txt")
 
 
-def read_food101(config: Config) -> Reading:
-    """The official food-101 folder: images/<class>/<number>.jpg, lists in meta/."""
-    root = official_folder(config, "food-101")
+def read_food101(root: Path) -> Reading:
+    """food-101: images/<class>/<number>.jpg, lists in meta/."""
     rows = [
         (f"images/{image}.jpg", image.partition("/")[0], split)
         for split in ("train", "test")
         for image in read_names(root / "meta" / f"{split}.txt")
     ]
-    names = root / "meta" / "classes.txt"
-    classes = read_names(names)
-    return "food101", root, classes, by_class_name(rows, classes, names)
+    return by_class_name(rows, root / "meta" / "classes.txt")
 
 
-def read_vegfru(config: Config) -> Reading:
-    """The official VegFru folder: vegfru_list/*.txt with lines "<path> <class number>".
+def read_vegfru(root: Path, train: tuple[str, ...] = ("train",)) -> Reading:
+    """VegFru: vegfru_list/*.txt with lines "<path> <class number>"; `train` names train lists.
 
     The literature trains on `train` alone (dataset `vegfru`) or on `train` and `val`
     (`vegfru_trainval`). Their databases differ, so their numbers cannot be compared.
     """
-    root = official_folder(config, "vegfru")
-    lists = {"train": "train", "test": "test"}
-    if config.dataset == "vegfru_trainval":
-        lists = {"train": "train", "val": "train", "test": "test"}
     rows = [
-        (path, int(number), split)
-        for file, split in lists.items()
+        (path, int(number), "train" if file in train else "test")
+        for file in (*train, "test")
         for path, number in read_pairs(
             root / "vegfru_list" / f"vegfru_{file}.txt", "<path> <class number>", [1]
         )
     ]
-    return (config.dataset, root, *by_class_folder(rows))
+    return by_class_folder(rows)
 
 
-def read_dogs(config: Config) -> Reading:
-    """The official Stanford Dogs archives in one folder: Images/, train_list.mat, test_list.mat."""
-    root = official_folder(config, "stanford_dogs")
+def read_dogs(root: Path) -> Reading:
+    """The Stanford Dogs archives in one folder: Images/, train_list.mat, test_list.mat."""
     rows = [
         (f"Images/{file}", int(number), split)
         for split in ("train", "test")
@@ -130,15 +105,14 @@ def read_dogs(config: Config) -> Reading:
             *read_mat(root / f"{split}_list.mat", "file_list", "labels"), strict=True
         )
     ]
-    return ("dogs", root, *by_class_folder(rows))
+    return by_class_folder(rows)
 
 
-def read_cars(config: Config) -> Reading:
-    """The official Stanford Cars archives in one folder, as torchvision expects them.
+def read_cars(root: Path) -> Reading:
+    """The Stanford Cars archives in one folder, as torchvision expects them.
 
     cars_train/, cars_test/, devkit/, and beside them cars_test_annos_withlabels.mat.
     """
-    root = official_folder(config, "stanford_cars")
     (classes,) = read_mat(root / "devkit" / "cars_meta.mat", "class_names")
     lists = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
     rows = []
@@ -150,4 +124,4 @@ def read_cars(config: Config) -> Reading:
     wrong = [path for path, label, _ in rows if not 0 <= label < len(classes)]
     if wrong:
         raise DataError(f"{len(wrong)} images have a class that cars_meta.mat does not name")
-    return "cars", root, [str(name) for name in classes], table_of(rows)
+    return [str(name) for name in classes], table_of(rows)

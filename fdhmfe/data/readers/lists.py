@@ -1,6 +1,6 @@
 """What the readers share: where a data set is, its lists, its MATLAB files, its images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,16 +10,21 @@ from scipy.io import loadmat
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
+from fdhmfe.data.fetch.sources import SOURCES
 from fdhmfe.support.files import file_hash
 from fdhmfe.support.places import resolve
 from fdhmfe.support.progress import progress
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANY = 20_000  # images (set by hand): from here on, hashing shows its progress
+Reading = tuple[list[str], pd.DataFrame]  # class names; table with path, label, split, mask
 
 
-def required_folder(config: Config) -> Path:
-    """The folder that `data_dir` names; if it is missing, a DataError says how to give it."""
+def given_folder(config: Config) -> Path:
+    """The official folder in the folder that `data_dir` names, else that folder itself.
+
+    If `data_dir` is missing, a DataError says how to give it.
+    """
     if not config.data_dir:
         raise DataError(
             f"dataset {config.dataset!r} needs data_dir, the folder it is in "
@@ -28,17 +33,12 @@ def required_folder(config: Config) -> Path:
         )
     root = resolve(config.data_dir)
     if not root.is_dir():
-        command = f"fdhmfe data {config.dataset} --root {root}"
-        own = config.dataset == "folder"
-        hint = "set it to one of <class>/<image>" if own else f"to get the data set: {command}"
+        hint = f"to get the data set: fdhmfe data {config.dataset} --root {root}"
+        if config.dataset == "folder":
+            hint = "set it to one of <class>/<image>"
         raise DataError(f"data_dir {root} is not a folder; {hint}")
-    return root
-
-
-def official_folder(config: Config, name: str) -> Path:
-    """The folder `name` (the top of the official archive) in `data_dir`, else `data_dir`."""
-    root = required_folder(config)
-    return root / name if (root / name).is_dir() else root
+    official = root / SOURCES[config.dataset].folder if config.dataset in SOURCES else root
+    return official if official.is_dir() else root
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -100,39 +100,35 @@ def read_mat(path: Path, *names: str) -> list[np.ndarray]:
     return [np.atleast_1d(content[name]) for name in names]
 
 
-def table_of(rows: list[tuple[str, int, str]]) -> pd.DataFrame:
+def table_of(rows: Sequence[tuple[str, int | str, str]]) -> pd.DataFrame:
     """A table without masks from (path, label, split)."""
     return pd.DataFrame(rows, columns=["path", "label", "split"]).assign(mask="")
 
 
-def by_class_name(
-    rows: list[tuple[str, str, str]], classes: list[str], source: Path
-) -> pd.DataFrame:
-    """A table from (path, class name, split); DataError for a class that `source` does not list."""
-    order = {name: label for label, name in enumerate(classes)}
-    unknown = sorted({name for _, name, _ in rows} - order.keys())
+def by_class_name(rows: Sequence[tuple[str, str, str]], names: Path) -> Reading:
+    """Reading of (path, class name, split); DataError for a class that file `names` lacks."""
+    classes, table = read_names(names), table_of(rows)
+    unknown = sorted(set(table.label) - set(classes))
     if unknown:
-        raise DataError(f"{source} does not list {len(unknown)} classes: {first_ten(unknown)}")
-    return table_of([(path, order[name], split) for path, name, split in rows])
+        raise DataError(f"{names} does not list {len(unknown)} classes: {first_ten(unknown)}")
+    table["label"] = table.label.map({name: label for label, name in enumerate(classes)})
+    return classes, table
 
 
-def by_class_folder(rows: list[tuple[str, int, str]]) -> tuple[list[str], pd.DataFrame]:
-    """Class names and table from (path, class number, split): a class is named by its folder.
+def by_class_folder(rows: Sequence[tuple[str, int, str]]) -> Reading:
+    """Reading of (path, class number, split): a class is named by its folder.
 
     DataError if images of one folder have several numbers, or one number has several folders.
     """
-    folders = pd.DataFrame(
-        [(number, path.rpartition("/")[0]) for path, number, _ in rows],
-        columns=["number", "folder"],
-    ).drop_duplicates()
-    wrong = folders[folders.number.duplicated(False) | folders.folder.duplicated(False)]
+    table = table_of(rows)
+    folders = table.assign(folder=table.path.str.rpartition("/")[0])[["label", "folder"]]
+    folders = folders.drop_duplicates().sort_values("label")
+    wrong = folders[folders.label.duplicated(False) | folders.folder.duplicated(False)]
     if len(wrong):
-        pairs = [f"{row.folder} as {row.number}" for row in wrong.itertuples()]
+        pairs = [f"{row.folder} as {row.label}" for row in wrong.itertuples()]
         raise DataError(f"{len(pairs)} class folders are not one per class: {first_ten(pairs)}")
-    folders = folders.sort_values("number")
-    order = {number: label for label, number in enumerate(folders.number)}
-    table = table_of([(path, order[number], split) for path, number, split in rows])
-    return [folder.rpartition("/")[2] for folder in folders.folder], table
+    table["label"], _ = pd.factorize(table.label, sort=True)
+    return [Path(folder).name for folder in folders.folder], table
 
 
 def hash_files(root: Path, paths: pd.Series) -> list[str]:

@@ -1,27 +1,20 @@
 """One reader per data set: its official layout, unchanged, becomes a table of images.
 
-A reader returns the data set's name and root, its class names, and a table with the columns path,
+A reader takes the data set's folder and returns its class names and a table with the columns path,
 label, split and mask. It raises DataError for lists that are missing, malformed or contradictory.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
 from fdhmfe.data.readers import listed
-from fdhmfe.data.readers.listed import Reading
-from fdhmfe.data.readers.lists import (
-    by_class_name,
-    hash_files,
-    image_files,
-    official_folder,
-    required_folder,
-)
+from fdhmfe.data.readers.lists import Reading, hash_files, image_files, table_of
 from fdhmfe.data.splits import half_split
 from fdhmfe.data.toy import species
 from fdhmfe.support.files import build_once, content_hash
@@ -47,7 +40,7 @@ def toy_source() -> str:
     return code_identity([Path(species.__file__).parent])
 
 
-def read_toy(config: Config) -> Reading:
+def toy_folder(config: Config) -> Path:
     """The embedded set: drawn on first use below data/toy, in the official CUB layout."""
     sizes = dict(
         classes=config.toy_classes,
@@ -55,16 +48,14 @@ def read_toy(config: Config) -> Reading:
         test_per_class=config.toy_test,
     )
     folder = home() / "data" / "toy" / content_hash(sizes, toy_source())
-    root = build_once(folder, lambda partial: species.write_tree(partial, **sizes))
-    return ("toy", root, *listed.cub_lists(root))
+    return build_once(folder, lambda partial: species.write_tree(partial, **sizes))
 
 
-def read_leeds(config: Config) -> Reading:
+def read_leeds(root: Path) -> Reading:
     """Leeds Butterfly: images/<class 3 digits><number>, a mask each; half of each class is train.
 
     The release has no official split; ours depends on the hash of the file name.
     """
-    root = official_folder(config, "leedsbutterfly")
     images = image_files(root / "images")
     numbers = [f"{label + 1:03d}" for label in range(len(LEEDS_SPECIES))]
     wrong = [p.name for p in images if p.name[:3] not in numbers]
@@ -76,16 +67,15 @@ def read_leeds(config: Config) -> Reading:
     table["mask"] = [f"segmentations/{p.stem}_seg0.png" if masked else "" for p in images]
     order = [hashlib.sha256(p.stem.encode()).hexdigest() for p in images]
     table["split"] = half_split(table.label, pd.Series(order))
-    return "leeds_butterfly", root, list(LEEDS_SPECIES), table
+    return list(LEEDS_SPECIES), table
 
 
-def read_folder(config: Config) -> Reading:
+def read_folder(root: Path) -> Reading:
     """Any ImageFolder tree: <root>/<class>/<image>, or <root>/{train,test}/<class>/<image>.
 
     Without train and test folders, half of each class (by content hash, so that copies of one
     image stay together) becomes the database.
     """
-    root = required_folder(config)
     splits = {s: root / s for s in ("train", "test") if (root / s).is_dir()}
     official = len(splits) == 2
     parents = splits if official else {"": root}
@@ -97,25 +87,23 @@ def read_folder(config: Config) -> Reading:
     ]
     if not rows:
         raise DataError(f"{root} holds no class folders")
-    classes = sorted({name for _, name, _ in rows})
-    table = by_class_name(rows, classes, root)
+    table = table_of(rows)
+    table["label"], classes = pd.factorize(table.label, sort=True)
     if not official:
         table["split"] = half_split(table.label, pd.Series(hash_files(root, table.path)))
-    return "folder", root, classes, table
+    return list(classes), table
 
 
-READERS: Mapping[str, Callable[[Config], Reading]] = MappingProxyType(
-    {
-        "toy": read_toy,
-        "cub200": listed.read_cub,
-        "aircraft": listed.read_aircraft,
-        "nabirds": listed.read_nabirds,
-        "vegfru": listed.read_vegfru,
-        "vegfru_trainval": listed.read_vegfru,
-        "food101": listed.read_food101,
-        "dogs": listed.read_dogs,
-        "cars": listed.read_cars,
-        "leeds_butterfly": read_leeds,
-        "folder": read_folder,
-    }
-)
+READERS: Mapping[str, Callable[[Path], Reading]] = {
+    "toy": listed.read_cub,
+    "cub200": listed.read_cub,
+    "aircraft": listed.read_aircraft,
+    "nabirds": listed.read_nabirds,
+    "vegfru": listed.read_vegfru,
+    "vegfru_trainval": partial(listed.read_vegfru, train=("train", "val")),
+    "food101": listed.read_food101,
+    "dogs": listed.read_dogs,
+    "cars": listed.read_cars,
+    "leeds_butterfly": read_leeds,
+    "folder": read_folder,
+}
