@@ -26,7 +26,7 @@ from fdhmfe.data.views import load_views, view_image
 from fdhmfe.features.backbone import StageBackbone, frozen
 from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.features.weights import recipe, shipped_recipe
-from fdhmfe.network import Output, binarise
+from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.runs.experiment import build_model
 from fdhmfe.runs.inputs import Inputs, open_backbone, prepare
 from fdhmfe.runs.methods import build_method
@@ -34,6 +34,7 @@ from fdhmfe.runs.results import read_codes
 from fdhmfe.support.files import content_hash, file_hash, read_json
 from fdhmfe.training.coders import Coder
 from fdhmfe.training.finetune import FineTuned
+from fdhmfe.training.train import Method
 
 BATCH = 32  # images in the network at once
 Picture = str | Path | Image.Image
@@ -68,14 +69,14 @@ class TrainedRun:
         return ", ".join([*shown, f"{c.bits} bits", f"seed {c.seed}", f"profile {c.profile}"])
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> HashNetwork:
         """The hashing network, which follows the backbone: L stage maps -> Output."""
         return self.network.head
 
     @property
-    def trained(self) -> nn.Module:
+    def method(self) -> Method:
         """What the run trained and stored; it takes the batches of `inputs.source`."""
-        return self.network if self.config.finetune else self.head
+        return Method(self.network if self.config.finetune else self.head, None, self.coder)
 
     @cached_property
     def model_id(self) -> str:
@@ -144,7 +145,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     shifts = [stage.shift for stage in stages]
     run = TrainedRun(folder, config, network, method.coder, shifts)
     try:
-        run.trained.load_state_dict(state)
+        run.method.network.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
@@ -156,9 +157,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
 
 def untrained(config: Config, inputs: Inputs) -> nn.Module:
     """The head of a run of `config` with the random weights that training starts from."""
-    network = build_model(config, inputs).network
-    head = network.head if isinstance(network, FineTuned) else network
-    return head.eval().requires_grad_(False)
+    return build_model(config, inputs).head.eval().requires_grad_(False)
 
 
 def read_config(folder: Path, data_dir: str, weights: str) -> Config:

@@ -113,7 +113,7 @@ def test_a_fine_tuned_run_opens_with_the_backbone_that_it_trained(root):
     images = [run.inputs.dataset.image(row) for row in rows]
     np.testing.assert_array_equal(run.encode(images), read_codes(folder)["query_codes"])
     np.testing.assert_array_equal(run.kept(run.maps(images)), run.kept(run.row_maps(rows)))
-    assert run.trained is run.network
+    assert run.method.network is run.network
 
 
 def test_kept_cells_by_hand():

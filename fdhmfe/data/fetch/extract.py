@@ -47,8 +47,10 @@ def extract(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as tarred:
                 members = list_members(archive, tarred)
                 check_size(archive, [member.size for member in members], folder)
+                # Not as an argument, which Python 3.11.3 and older do not know
+                tarred.extraction_filter = getattr(tarfile, "data_filter", None)
                 for member in progress(members, label):
-                    tarred.extract(member, folder, set_attrs=False, filter="data")
+                    tarred.extract(member, folder, set_attrs=False)
     except DAMAGE as error:
         raise ExtractError(
             f"{archive} is damaged ({error}): delete it and fetch it again"
