@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 with warnings.catch_warnings():  # importing torch_geometric trips torch.jit's deprecation notice
     warnings.simplefilter("ignore", FutureWarning)
-    from torch_geometric.nn import DenseSAGEConv
+    from torch_geometric.nn import DenseGraphConv
 
 
 class LearnedAdjacency(nn.Module):
@@ -32,13 +32,16 @@ class LearnedAdjacency(nn.Module):
 
 
 class GraphLayer(nn.Module):
-    """One round of messages: x <- x + GELU(SAGE(LN(x), A)); nodes (B, N, D) -> (B, N, D)."""
+    """One round of messages: x <- x + GELU(W1 A z + W2 z), z = LN(x); (B, N, D) -> (B, N, D).
+
+    The graph convolution is that of arXiv 1810.02244, made for weighted edges.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.adjacency = LearnedAdjacency(width)
-        self.convolution = DenseSAGEConv(width, width)
+        self.convolution = DenseGraphConv(width, width)
 
     def forward(self, nodes: Tensor) -> Tensor:
         normed = self.norm(nodes)

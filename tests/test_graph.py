@@ -19,15 +19,15 @@ def nodes() -> Tensor:
     return torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_sage_layer_on_four_nodes_by_hand():
-    # A path 0 - 1 - 2 - 3 with identity weights: out_i = x_i + mean of i's neighbours
+def test_graph_convolution_on_four_nodes_by_hand():
+    # A path 0 - 1 - 2 - 3 with identity weights: out_i = x_i + the weighted sum of i's neighbours
     layer = GraphLayer(2).convolution
     set_linear(layer.lin_rel, torch.eye(2))
     set_linear(layer.lin_root, torch.eye(2))
     x = torch.tensor([[[1.0, 0], [2, 0], [4, 8], [0, 2]]])
-    path = torch.tensor([[[0.0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]])
-    # neighbours' means: 0 <- (2, 0); 1 <- (2.5, 4); 2 <- (1, 1); 3 <- (4, 8)
-    assert layer(x, path).tolist() == [[[3, 0], [4.5, 4], [5, 9], [4, 10]]]
+    path = torch.tensor([[[0, 1, 0, 0], [0.25, 0, 0.75, 0], [0, 0.5, 0, 0.5], [0, 0, 2, 0]]])
+    # messages: 0 <- (2, 0); 1 <- (0.25, 0) + (3, 6); 2 <- (1, 0) + (0, 1); 3 <- 2 (4, 8)
+    assert layer(x, path).tolist() == [[[3, 0], [5.25, 6], [5, 9], [8, 18]]]
 
 
 def test_adjacency_by_hand():
