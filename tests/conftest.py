@@ -124,3 +124,16 @@ def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FDHMFE_HOME", str(root))
         yield experiment.run(small_run(root, bits=20))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """A folder with the package as its wheel installs it, far from the checkout."""
+    pytest.importorskip("hatchling", reason="the test extra is not installed")
+    place = tmp_path_factory.mktemp("wheel")
+    build = ["hatchling", "build", "--target", "wheel", "--directory", str(place)]
+    subprocess.run([sys.executable, "-m", *build], cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = place.glob("*.whl")
+    install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", place / "site"]
+    subprocess.run([sys.executable, "-m", *install, wheel], check=True)
+    return place / "site"

@@ -1,5 +1,6 @@
 """What a researcher imports: quick to import, and enough for a training of one's own."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, write_folder
+from conftest import ROOT, save_image, write_folder
 
 import fdhmfe
 
@@ -18,16 +19,19 @@ def example(readme: Path = ROOT / "README.md") -> str:
     return next(block for block in blocks if "optimiser.step()" in block)
 
 
-def run(script: str, folder: Path) -> str:
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def run(script: str, folder: Path, site: Path = ROOT) -> str:
+    """What a script prints, started in a folder, with the package from the checkout or a wheel."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        **dict(cwd=folder, env=os.environ | {"PYTHONPATH": str(site)}),
+        **dict(capture_output=True, text=True, check=False),
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_importing_the_package_imports_nothing_heavy(tmp_path):
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fdhmfe; print(*sys.modules)"
-    loaded = set(run(script, tmp_path).split())
+    loaded = set(run("import sys, fdhmfe; print(*sys.modules)", tmp_path).split())
     assert loaded.isdisjoint({"torch", "numpy", "pandas", "matplotlib", "torchvision"})
 
 
@@ -49,11 +53,23 @@ def test_the_documented_call_works_on_maps_of_any_backbone():
     assert torch.isfinite(total) and {"proxy", "triplet"} <= set(terms)
 
 
-def test_the_readme_s_script_trains_on_folders_of_images(tmp_path):
+@pytest.mark.slow  # builds a wheel, imports everything anew
+def test_the_readme_s_script_trains_from_a_wheel_on_folders_of_images(installed, tmp_path):
     write_folder(tmp_path / "images", classes=3, per_class=24)
     script = example()
     assert len([line for line in script.splitlines() if line.strip()]) <= 25
     quick = script.replace("weights=weights", "weights=None").replace("range(10)", "range(1)")
     assert "None" in quick and "range(1)" in quick  # no download, one epoch
-    shown = run(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{quick}", tmp_path)
-    assert 0 < float(shown.split()[-1]) <= 1
+    shown = run(f"{quick}\nprint(fdhmfe.__file__)", tmp_path, installed).split()
+    assert 0 < float(shown[-2]) <= 1
+    assert Path(shown[-1]).is_relative_to(installed)
+
+
+@pytest.mark.slow
+def test_a_finished_run_codes_images_from_a_wheel(installed, folder_run, tmp_path):
+    image = save_image(tmp_path / "a.jpg", 1)
+    script = (
+        f"import fdhmfe; print(fdhmfe.open_run({str(folder_run)!r}).encode(['a.jpg']).tolist())"
+    )
+    from_wheel = run(script, tmp_path, installed)
+    assert from_wheel == f"{fdhmfe.open_run(folder_run).encode([image]).tolist()}\n"

@@ -127,19 +127,6 @@ def test_nothing_heavy_is_imported_before_a_command_is_chosen():
     assert done.stdout == "set()\n"
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder with the package as its wheel installs it, far from the checkout."""
-    pytest.importorskip("hatchling", reason="the test extra is not installed")
-    place = tmp_path_factory.mktemp("wheel")
-    build = ["hatchling", "build", "--target", "wheel", "--directory", str(place)]
-    subprocess.run([sys.executable, "-m", *build], cwd=ROOT, capture_output=True, check=True)
-    (wheel,) = place.glob("*.whl")
-    install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", place / "site"]
-    subprocess.run([sys.executable, "-m", *install, wheel], check=True)
-    return place / "site"
-
-
 def from_wheel(installed: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess:
     own = {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     env = {name: value for name, value in os.environ.items() if name != "FDHMFE_HOME"}
@@ -149,6 +136,7 @@ def from_wheel(installed: Path, cwd: Path, *words: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow  # builds and installs a wheel
 def test_a_wheel_needs_no_checkout(installed, tmp_path):
     done = from_wheel(installed, tmp_path, "--help")
     assert done.returncode == 0 and "reproduce" in done.stdout
@@ -164,6 +152,7 @@ def test_a_wheel_needs_no_checkout(installed, tmp_path):
     assert (installed / "bin" / "fdhmfe").is_file()
 
 
+@pytest.mark.slow
 def test_a_wheel_has_what_notebooks_read_from_the_repository(installed, tmp_path):
     script = "from fdhmfe.runs import tables; from fdhmfe.figures import searches; "
     script += "print(len(tables.read_published()) > 9, searches.BENCHMARK.is_file())"

@@ -119,7 +119,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "protocol": ("all-classes", "unseen@unseen", "validation"),
 }
 PARTS = ("method", "network", "objective", "coder")
-PLACES = ("data_dir", "weights", "results_dir")  # settings that are paths
+PATHS = ("data_dir", "weights", "results_dir")  # settings that are paths
 
 POSITIVE = (
     *("bits", "toy_classes", "toy_train", "toy_test", "image_size", "embedded_epochs", "views"),
@@ -147,7 +147,7 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
                 f"{name}={chosen[name]!r} is not known{suggest(chosen[name], choices)}"
             )
     checked = {name: check_type(name, value, TYPES[name]) for name, value in chosen.items()}
-    checked |= {name: str(resolve(checked[name])) for name in PLACES if checked.get(name)}
+    checked |= {name: str(resolve(checked[name])) for name in PATHS if checked.get(name)}
     method = checked.get("method", Config.method)
     find(method)  # imports module:NAME, so that a wrong one is an error at once
     variant = VARIANTS[checked.get("variant", Config.variant)]

@@ -21,7 +21,7 @@ import psutil
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
-from fdhmfe.config.settings import PLACES, load
+from fdhmfe.config.settings import PATHS, load
 from fdhmfe.lessons.copies import (
     Job,
     executed_copy,
@@ -57,7 +57,7 @@ def reproduce(
     for name in given:
         if name not in taken:
             raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
-    places = {name: getattr(settings, name) for name in PLACES if given.get(name)}
+    places = {name: getattr(settings, name) for name in PATHS if given.get(name)}
     job = Job({**given, **places}, NOTEBOOKS, settings.output_dir, state_of(places))
     # Spinning OpenMP threads slow each other down where kernels share few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

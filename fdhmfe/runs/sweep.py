@@ -5,6 +5,7 @@ must share the folders of data and results.
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -46,7 +47,7 @@ def sweep(
         missing = [number for number in range(len(configs)) if number not in outcomes]
         if not missing:
             break
-        tasks = (delayed(_attempt)(number, configs[number]) for number in missing)
+        tasks = (delayed(_attempt)(number, configs[number], sys.path) for number in missing)
         with engine(jobs, scheduler) as parallel:
             try:
                 runs = progress(parallel(tasks), "runs", total=len(missing), lines=10)
@@ -105,7 +106,8 @@ def name_of(config: Config) -> str:
     return f"{what} {config.bits} bits, seed {config.seed}"
 
 
-def _attempt(number: int, config: Config) -> tuple[int, Outcome]:
+def _attempt(number: int, config: Config, path: Sequence[str]) -> tuple[int, Outcome]:
+    sys.path += [place for place in path if place not in sys.path]  # one's own method is there
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with warnings.catch_warnings(), ExitStack() as quiet:

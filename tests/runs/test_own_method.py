@@ -41,7 +41,6 @@ class Brightest(HashNetwork):
 def test_one_file_is_a_method(root: Path, monkeypatch: pytest.MonkeyPatch, jobs: int):
     (root / "dummy_method.py").write_text(FILE, encoding="utf-8")
     monkeypatch.syspath_prepend(root)
-    monkeypatch.setenv("PYTHONPATH", str(root), prepend=":")  # for processes of their own
     names = ["dummy_method:METHOD", "orthohash"]
     configs = [small_run(root, method=name, bits=bits) for name in names for bits in (12, 16)]
     table = pd.concat([read_metrics(folder) for folder in sweep(configs, jobs=jobs)])

@@ -57,7 +57,7 @@ def test_no_worker_is_started_for_a_finished_run(root, monkeypatch):
     sweep(runs[:2], jobs=1)
     asked = []
 
-    def attempt(number: int, config: Config) -> tuple[int, str]:
+    def attempt(number: int, config: Config, path: list[str]) -> tuple[int, str]:
         asked.append(config.seed)
         return number, "not made"
 
@@ -160,7 +160,7 @@ class Elsewhere:
         self.killed = killed
         self.attempt = sweeps._attempt
 
-    def __call__(self, number: int, config: Config) -> tuple[int, Path | str]:
+    def __call__(self, number: int, config: Config, path: list[str]) -> tuple[int, Path | str]:
         from fdhmfe.training import train
 
         os.environ["FDHMFE_HOME"] = str(self.root)
@@ -177,7 +177,7 @@ class Elsewhere:
         if chosen and len(deaths) < self.kills:
             train.save_checkpoint = save_and_die
         try:
-            return self.attempt(number, config)
+            return self.attempt(number, config, path)
         finally:
             train.save_checkpoint = whole
 
