@@ -70,28 +70,24 @@ def test_missing_list_is_named(cub, file):
         opened("cub200", cub)
 
 
-@pytest.mark.parametrize("file", ["image_class_labels.txt", "train_test_split.txt"])
-def test_ids_that_disagree_are_named(cub, file):
-    edit(cub / file, "8 ", "9 ")
-    with pytest.raises(DataError, match=f"{file} and images.txt do not list the same image ids"):
-        opened("cub200", cub)
-
-
-def test_malformed_line_is_numbered(cub):
-    edit(cub / "images.txt", "3 001.Species_1/001.Species_1_2.jpg", "3")
-    with pytest.raises(DataError, match=r"images\.txt, line 3: expected '<id> <path>'"):
-        opened("cub200", cub)
-
-
-def test_label_that_is_no_number_names_the_file(cub):
-    edit(cub / "image_class_labels.txt", "3 1", "3 one")
-    with pytest.raises(DataError, match=r"image_class_labels\.txt, line 3"):
-        opened("cub200", cub)
-
-
-def test_label_without_a_class_name(cub):
-    edit(cub / "image_class_labels.txt", "8 2", "8 5")
-    with pytest.raises(DataError, match=r"classes\.txt has no name for class 5"):
+@pytest.mark.parametrize(
+    ("file", "line", "wrong", "message"),
+    [
+        *(
+            (file, "8 ", "9 ", f"{file} and images.txt do not list the same image ids")
+            for file in ("image_class_labels.txt", "train_test_split.txt")
+        ),
+        (
+            *("images.txt", "3 001.Species_1/001.Species_1_2.jpg", "3"),
+            r"images\.txt, line 3: expected '<id> <path>'",
+        ),
+        ("image_class_labels.txt", "3 1", "3 one", r"image_class_labels\.txt, line 3"),
+        ("image_class_labels.txt", "8 2", "8 5", r"classes\.txt has no name for class 5"),
+    ],
+)
+def test_a_wrong_line_of_a_list_is_named(cub, file, line, wrong, message):
+    edit(cub / file, line, wrong)
+    with pytest.raises(DataError, match=message):
         opened("cub200", cub)
 
 
