@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def module(request) -> Path:
     return request.param
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -52,6 +54,7 @@ def tree(path: Path) -> ast.Module:
 NAMES = {dotted(path): path for path in FILES}
 
 
+@cache
 def imports(path: Path) -> set[Path]:
     """The files of the package that a file imports, at its top or inside functions."""
     found: set[str] = set()

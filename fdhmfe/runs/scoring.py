@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from fdhmfe.metrics import evaluate, mean_average_precision
@@ -113,8 +112,7 @@ def unquantised_map(
 ) -> float:
     """mAP@all of the ranking by cosine of relaxed codes or other floats, u (Q, K), database (N, K).
 
-    A query without a relevant item scores 0, as in fdhmfe.metrics. Equally similar items share the
-    last of their ranks, so the order of the database plays no part. ValueError on NaN or infinity.
+    A query without a relevant item scores 0, as in fdhmfe.metrics. ValueError on NaN or infinity.
     """
     pair = (torch.as_tensor(x, dtype=torch.float32) for x in (u, database))
     unit, other = map(F.normalize, pair)
@@ -122,4 +120,18 @@ def unquantised_map(
     if not np.isfinite(cosine).all():
         raise ValueError("relaxed codes must be finite, for a NaN has no rank: training diverged")
     found = zip(query_labels[:, None] == database_labels, cosine, strict=True)
-    return float(np.mean([average_precision_score(r, c) if r.any() else 0.0 for r, c in found]))
+    return float(np.mean([ranked_precision(r, c) for r, c in found]))
+
+
+def ranked_precision(relevant: np.ndarray, similarity: np.ndarray) -> float:
+    """AP of one query: the mean precision down to each of its relevant items; 0 if it has none.
+
+    relevant (N,) bool, similarity (N,). Equally similar items share the last of their ranks, so the
+    order of the database plays no part. scikit-learn's average_precision_score says the same, but
+    takes over ten times as long.
+    """
+    order = np.argsort(-similarity)
+    hits, distance = relevant[order], -similarity[order]
+    ranks = np.searchsorted(distance, distance, side="right")
+    precision = hits.cumsum()[ranks - 1] / ranks
+    return float(precision[hits].mean()) if hits.any() else 0.0

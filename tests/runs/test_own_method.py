@@ -37,7 +37,7 @@ class Brightest(HashNetwork):
 '''
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_file_is_a_method(root: Path, monkeypatch: pytest.MonkeyPatch, jobs: int):
     (root / "dummy_method.py").write_text(FILE, encoding="utf-8")
     monkeypatch.syspath_prepend(root)
