@@ -86,8 +86,7 @@ class IVFIndex(FaissIndex):
 class HNSWIndex(FaissIndex):
     """A graph of neighbours. A search walks it towards the query; `effort` = candidates it keeps.
 
-    Several threads may build a different graph from the same codes each time. The answers then
-    differ a little.
+    Several threads may build another graph from the same codes: its answers differ a little.
     """
 
     kind = "hnsw"

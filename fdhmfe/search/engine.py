@@ -29,7 +29,7 @@ class MilvusIndex(CodeIndex):
     """One collection per identity. `id` is its primary key: adding a code twice changes nothing.
 
     When `add` returns, its codes are stored. If a process is killed while it adds, run it again:
-    it skips the ids that are there. If several items are tied at the last place, the engine chooses.
+    it skips the ids that are there. If items are tied at the last place, the engine chooses.
     """
 
     kind = "milvus"

@@ -46,8 +46,7 @@ class NumpyIndex(LocalIndex):
 class FlatIndex(NumpyIndex):
     """Gives the answers of FAISS's IndexBinaryFlat, but reads our memory-mapped codes, uncopied.
 
-    The method "mc" counts the codes at each distance and keeps the first k places of each, in
-    order. So of tied items, those with the lowest ids are returned.
+    "mc" keeps the first k places of each distance: of tied items, the lowest ids are returned.
     """
 
     kind = "flat"

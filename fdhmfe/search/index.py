@@ -86,8 +86,7 @@ class CodeIndex(ABC):
 class LocalIndex(CodeIndex):
     """An index in this process: the code of ids[i] is at place i.
 
-    Ties are ordered by place, which must be the order of the ids. So `_add` raises ValueError for a
-    new id that is below the largest.
+    Ties come by place, and should by id: `_add` raises ValueError for a new id below the largest.
     """
 
     file: ClassVar[str]  # what the codes are saved in
@@ -141,7 +140,7 @@ def write_index(
 ) -> None:
     """Save `parts` (file name -> function that writes it) under new names, then the header.
 
-    The header names the files: once it is written, the new index counts. Old files are then deleted.
+    The header names the files: from then on the new index counts. Old files are deleted last.
     """
     folder = Path(folder)
     before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}

@@ -47,7 +47,7 @@ def recall(found: Hits, exact: Hits) -> float:
 
 
 def clustered_vectors(count: int, *, seed: int, width: int = 64, classes: int = 1000) -> np.ndarray:
-    """Unit vectors (N, width) float32: a random class centre plus noise of about the same length."""
+    """Unit vectors (N, width) float32: a random class centre plus noise of about its length."""
     centres = np.random.default_rng(classes).standard_normal((classes, width), np.float32)
     rng = np.random.default_rng([seed, count])
     x = centres[rng.integers(classes, size=count)]
