@@ -16,7 +16,7 @@ from fdhmfe.support.places import home, resolve, suggest
 class Config:
     """Everything a run depends on. Times are in epochs, sizes in pixels or tokens per side.
 
-    `FDHMFE`, `FDHMFELoss` and `hold_out_classes` say where their values are from. The rest: by hand.
+    `FDHMFE`, `FDHMFELoss`, `hold_out_classes` say where their values are from. The rest: by hand.
     """
 
     # what to run: the names every notebook uses for its parameters
@@ -41,8 +41,8 @@ class Config:
     toy_test: int = 30  # query images per species
     image_size: int = 128  # pixels per side that the backbone sees
     protocol: str = "all-classes"  # what is query, what database; validation: to choose settings
-    validation_share: float = 0.2  # of each train class: the queries in protocol validation
-    unseen_share: float = 0.05  # of the classes: not trained on in protocol unseen@unseen
+    validation_share: float = 0.2  # share of a train class used as queries in protocol validation
+    unseen_share: float = 0.05  # share of classes not trained on in protocol unseen@unseen
     embedded_epochs: int = 36  # passes over the images that train the embedded backbone
     finetune: bool = False  # train the backbone too, instead of reading cached stage features
     views: int = 4  # cached training views per image: whole, mirrored, then random crops
@@ -72,7 +72,7 @@ class Config:
     background_weight: float = 1.0  # weight of the term that makes dropped tokens undecided
     triplet_weight: float = 0.5  # weight of the batch-hard triplet term
     triplet_margin: float = 0.25  # margin of the triplet term, as a share of the code length
-    quantisation_weight: float = 0.1  # weight of the term that makes an image's |u| equal
+    quantisation_weight: float = 0.1  # weight of the term that makes the |u_k| of an image equal
     loss_weight: float = 1.0  # factor on the one weight or margin that is tuned per method
 
     # schedule
