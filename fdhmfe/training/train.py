@@ -92,7 +92,7 @@ def fit(
 ) -> Fitted:
     """Train `method.network` in place, on the device it is on, for `config.epochs` epochs.
 
-    rows (M,): table rows to train on; labels (M,): of these rows. `checkpoint` is written after each
+    rows (M,): table rows to train on; labels (M,): theirs. `checkpoint` is written after each
     epoch, so a killed run continues after its last whole epoch. All random numbers of an epoch
     follow from (seed, epoch): a resumed run ends with exactly the weights of an uninterrupted one.
     Raises LossError if the loss is not finite.
