@@ -6,7 +6,7 @@
     fdhmfe.metrics.mean_average_precision(query, database, query_labels, database_labels)
     codes = fdhmfe.open_run("results/quick/runs/...").encode(["a.jpg", "b.jpg"])  # (2, 48) int8
 
-Names are imported when they are first asked for: `import fdhmfe` itself takes no time.
+Each name is imported when it is first used, so `import fdhmfe` itself takes no time.
 """
 
 from importlib import import_module

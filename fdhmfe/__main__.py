@@ -1,8 +1,8 @@
 """The command line: fdhmfe COMMAND, or python -m fdhmfe COMMAND.
 
-A command's code is imported when the command is chosen. The settings of a run are its options, with
-the meanings and defaults of Config. A setting that is not given is left to the profile, the tuning
-of the method and the variant.
+The code of a command is imported only when that command is chosen. Its options are the settings of
+a run, with their meanings and defaults from Config. If a setting is not given, the variant, the
+method's tuning or the profile decides.
 """
 
 import sys
@@ -27,9 +27,9 @@ TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; returns the exit code.
+    """Run the command that the command line names; returns the exit code.
 
-    2: it cannot be done as asked. 1: it went wrong on the way. 130: it was interrupted.
+    0: done. 1: something failed on the way. 2: it cannot be done as asked. 130: interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings(names: Iterable[str]) -> Any:
-    """The type of a dictionary of these settings, each of them optional, its value as text."""
+    """The type of a dictionary with these settings as keys, all optional, and text as values."""
     meaning, options = meanings(), {}
     for name in names:
         known = f": {', '.join(filter(None, CHOICES[name]))}" if name in CHOICES else ""
@@ -79,7 +79,7 @@ def options(names: Callable[[], Iterable[str]]) -> Any:
 
 
 def typed(given: Mapping[str, str]) -> dict[str, Any]:
-    """Each value in its setting's type. What has no such value stays text: `load` refuses it."""
+    """Each value in its setting's type. Text that has no such value stays: `load` refuses it."""
     values: dict[str, Any] = dict(given)
     for name, text in given.items():
         with suppress(KeyError, ValueError):
@@ -96,13 +96,13 @@ def reproduce(
 ) -> int:
     """Run the notebooks, headless; those that are done are skipped.
 
-    Two run at a time, one where backbones are fine-tuned. Executed copies, tables and figures go
-    to results/<profile>. A notebook that fails is kept with its error, and the others still run.
+    Two run at a time; one if backbones are fine-tuned. Executed copies, tables and figures go to
+    results/<profile>. A notebook that fails is kept with its error, and the others still run.
 
     Args:
-        only: the numbers of some, such as 06 09
-        solutions: also the solutions of their exercises, afterwards
-        again: also those that are done, as --only does
+        only: run only these numbers, such as 06 09, even if they are done
+        solutions: afterwards also run the solutions of their exercises
+        again: also run those that are done
     """
     from fdhmfe.lessons.reproduce import reproduce
 
@@ -112,9 +112,9 @@ def reproduce(
 def train(*, given: Annotated[dict[str, str], all_but()]) -> None:
     """Make one run: train, encode, score.
 
-    Under torchrun, several processes train one network, each on its own GPU and its share of each
-    batch: batch_size is that of all together, and the result is that of one process. A killed run
-    goes on by the same command, with another number of processes if need be.
+    Under torchrun, several processes train one network. Each has its own GPU and its share of every
+    batch. batch_size counts the images of all of them, so the result is that of one process. If a
+    run is killed, the same command continues it, even with another number of processes.
     """
     from fdhmfe.runs import experiment, results
     from fdhmfe.support import distributed
@@ -134,16 +134,16 @@ def sweep(
     jobs: int = 0,
     given: Annotated[dict[str, str], all_but("method", "bits", "seed")],
 ) -> None:
-    """Make many runs: each method with each code length and seed; a table of mAP at the end.
+    """Make many runs, every method with every code length and seed; print a table of mAP.
 
-    Finished runs are reused, and the runs after a failed one still take place. The variable
-    DASK_SCHEDULER_ADDRESS names a Dask scheduler whose workers take them.
+    Finished runs are reused. If a run fails, the others are still made. If the variable
+    DASK_SCHEDULER_ADDRESS names a Dask scheduler, its workers make the runs.
 
     Args:
-        methods: names; without any, those of the profile's tables
+        methods: names; if none, those of the profile's tables
         bits: code lengths
-        seeds: without any, as many as the profile's tables hold
-        jobs: processes at a time; 0: one per core
+        seeds: if none, those of the profile's tables
+        jobs: processes at a time; 0: one per core, or one in all if backbones are fine-tuned
     """
     from fdhmfe.runs import tables
     from fdhmfe.runs.sweep import sweep
@@ -170,13 +170,13 @@ def tune(
 ) -> None:
     """Search a learning rate and a loss weight for each method, on a validation split.
 
-    The same five trials for all, by mAP@all at 24 bits on queries carved from the train split. The
-    trials go to results/<profile>/tables/tuning.csv, the choice into the kit, for later runs of
-    the profile.
+    Every method gets five trials, made by one rule. The best has the highest mAP@all at 24 bits, on
+    queries taken from the train split. All trials go to results/<profile>/tables/tuning.csv, the
+    best into the kit: later runs of the profile use them.
 
     Args:
-        methods: names; without any, all that learn
-        jobs: processes at a time; 0: one per core
+        methods: names; if none, all that learn
+        jobs: processes at a time; 0: one per core, or one in all if backbones are fine-tuned
     """
     from fdhmfe.runs.tune import tune
 
@@ -192,15 +192,15 @@ def data(
 ) -> None:
     """Fetch, check and describe an official data set.
 
-    It is fetched where its owner allows that; else the command says what to fetch and where to put
-    it. Checksums are compared, archives unpacked safely, lists, files and sizes checked against
-    what is published. A broken download goes on where it stopped; what is there is only checked.
+    If its owner does not allow programs to fetch it, the command says what to fetch and where to
+    put it. It compares checksums, unpacks safely, and compares lists, files and sizes with what is
+    published. A broken download goes on where it stopped. A data set that is there is only checked.
 
     Args:
         name: the data set, as in --dataset; README lists them
         root: folder to keep it in
-        no_download: use only archives and folders that are there
-        verify: also read every image and compare the archives
+        no_download: use only the archives and folders that are there
+        verify: also read every image, and compare the archives' checksums again
     """
     from fdhmfe.data.door import report
     from fdhmfe.data.fetch.sources import SOURCES
@@ -219,17 +219,17 @@ def encode(
     shard_size: int = 2048,
     places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
-    """Turn images into hash codes, as many as there are.
+    """Turn any number of images into hash codes.
 
-    A killed command goes on with the first shard that is missing. Several processes, on one machine
-    or on many that share OUT, take shards in turn. unreadable.csv lists files that cannot be read.
-    Give --data-dir and --weights where the run's data set or backbone weights have moved.
+    If the command is killed, the same command goes on with the first shard that is missing. Several
+    processes share the shards, on one machine or on many that share OUT. unreadable.csv lists files
+    that cannot be read. If the run's images or weights have moved, give --data-dir or --weights.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
-        images: a folder, searched through, or a file of paths
-        out: folder for the codes; name it again to go on
-        processes: that share the work here
+        images: a folder, searched with its subfolders, or a text file of paths
+        out: folder for the codes; give the same one to go on
+        processes: how many of them this command starts
         shard_size: images per shard
     """
     from fdhmfe.encoding.encode import encode
@@ -243,10 +243,10 @@ def explore(
     out: Path,
     places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
-    """Write a page for any browser: a run image by image, with neighbours and kept regions.
+    """Write an HTML page that shows a run image by image, with neighbours and kept regions.
 
-    It holds thumbnails of the run's images: mind their licence before you pass it on. Give
-    --data-dir and --weights where the run's images or backbone weights have moved.
+    It holds thumbnails of the run's images: check their licence before you share it. If the run's
+    images or backbone weights have moved, give --data-dir or --weights.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>

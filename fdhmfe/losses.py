@@ -180,7 +180,7 @@ class FDHMFELoss(Objective):
         decorrelation_weight: float = 0.1,
         quantisation_weight: float = 0.1,
     ) -> None:
-        """scale, margin: of `proxy_loss`, OrthoHash's. label_smoothing: of token and class terms.
+        """scale, margin: as in OrthoHash. label_smoothing: of token and class terms.
 
         The triplet weight was tuned on a validation split (`runs.tune`). A few other values of
         triplet_margin, label_smoothing and background_weight were tried. The rest: set by hand.

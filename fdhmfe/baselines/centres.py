@@ -14,8 +14,8 @@ def hash_centres(classes: int, bits: int, seed: int) -> np.ndarray:
     """CSQ's class centres (Y, K) (arXiv 1908.00347).
 
     If K is a power of two and 2K >= Y: random rows of [H; -H], H the Hadamard matrix of order K;
-    they are K/2 or K bits apart. Otherwise CSQ flips coins. Here each centre is then the one of
-    many balanced draws that is farthest from those before it. (How many was set by hand.)
+    they are K/2 or K bits apart. Otherwise CSQ draws random bits. Here we then draw many balanced
+    codes for each centre and take the one farthest from the centres before it. (Number: by hand.)
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits, np.int8)

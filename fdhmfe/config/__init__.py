@@ -1,4 +1,4 @@
-"""Settings of a run, profiles of settings, and what can be chosen."""
+"""The settings of a run, profiles that set several at once, and the names to choose from."""
 
 from fdhmfe.config.methods import Composition
 from fdhmfe.config.settings import load

@@ -1,7 +1,7 @@
 """Methods by name: the network, the objective and the coder that each is made of.
 
-The settings `network`, `objective` and `coder` exchange a part: they take a name from the tables
-here, or "module:Name" for a part of your own. `method` also takes "module:NAME" of a Composition.
+The settings `network`, `objective` and `coder` replace a part. Their value is a name from the
+tables here, or "module:Name" for a part of your own. `method` can be a Composition: "module:NAME".
 Parts are imported only when a run is built.
 """
 
@@ -27,7 +27,7 @@ OBJECTIVES: Mapping[str, str] = {
     "dpn": "fdhmfe.baselines.objectives:DPNLoss",
     "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
     "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
-    "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs it, too
+    "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs `parts`, too
 }
 CODERS: Mapping[str, str] = {
     "sign": "fdhmfe.training.coders:sign",
@@ -67,9 +67,9 @@ METHODS: Mapping[str, Composition] = {
 
 
 def find(method: str) -> Composition:
-    """The composition of a method's name, or of "module:NAME".
+    """The Composition that a method's name, or "module:NAME", stands for.
 
-    Raises ValueError for what cannot be imported or is no Composition.
+    Raises ValueError if it cannot be imported or is no Composition.
     """
     if ":" not in method:
         return METHODS[method]
@@ -80,9 +80,9 @@ def find(method: str) -> Composition:
 
 
 def compose(method: str, **parts: str) -> Composition:
-    """A method with some of its parts (network, objective, coder) replaced; empty ones stay.
+    """A method, its network, objective and coder replaced by those given; an empty name keeps one.
 
-    If a part is replaced, the method is named after its parts.
+    If a part is replaced, the method is named after its three parts.
     """
     own, given = find(method), {name: part for name, part in parts.items() if part}
     if not given:

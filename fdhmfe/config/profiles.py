@@ -1,4 +1,4 @@
-"""Profiles, variants and tuning, which override settings; the names of data sets."""
+"""Profiles, variants and tuning, which change settings; the names of data sets."""
 
 import csv
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-# Settings that switch each part off. The ablation runs without each part, and with it alone.
+# Settings that switch each part off. The ablation removes each part, and tries each part alone.
 OFF: Mapping[str, Mapping[str, Any]] = {
     "stages": dict(stages=1),
     "fusion": dict(fusion=False),
@@ -40,11 +40,11 @@ OFF: Mapping[str, Mapping[str, Any]] = {
     "quantisation": dict(quantisation_weight=0.0),
 }
 PLAIN: Mapping[str, Any] = {k: v for off in OFF.values() for k, v in off.items()}
-NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # to have an effect
+NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # a part that works only with others
 
 
 def only(part: str) -> dict[str, Any]:
-    """Settings that switch off all parts, except one and those that it needs."""
+    """Settings that switch off all parts except this one and those that it needs."""
     kept = {key for name in (part, *NEEDS.get(part, ())) for key in OFF[name]}
     return {key: value for key, value in PLAIN.items() if key not in kept}
 
@@ -68,16 +68,16 @@ DATASETS = (
 
 
 def table_seeds(profile: str, dataset: str) -> tuple[int, ...]:
-    """Seeds per cell of notebook 09. (Ablations have more rows: they use SEEDS.)
+    """The seeds of each cell of notebook 09. (Ablations have more rows, so they use SEEDS.)
 
-    leeds_butterfly has five where others have several: of its 414 queries, each is 0.24 % of mAP.
+    If others have several, leeds_butterfly has five: one of its 414 queries is 0.24 % of the mAP.
     """
     several = len(SEEDS[profile]) > 1
     return tuple(range(5)) if several and dataset == "leeds_butterfly" else SEEDS[profile]
 
 
 def tuning(profile: str, method: str) -> dict[str, float]:
-    """Learning rate and loss weight that runs/tune.py chose for a method; empty if untuned."""
+    """The learning rate and loss weight that runs/tune.py chose for a method; empty if none."""
     with open(TUNED, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if (row.pop("profile"), row.pop("method")) == (profile, method):

@@ -1,8 +1,8 @@
-"""Images to hash codes, as many as there are.
+"""Turn any number of images into hash codes.
 
-The list of images is cut into shards. Each shard is encoded and written whole, or not at all, so a
-killed command goes on with the first one that is missing. Several processes, on one machine or on
-many that share the folder, take shards in turn. fdhmfe/encoding/job.py says what OUT holds.
+The list of images is cut into shards. A shard is written whole or not at all, so a command that was
+killed goes on with the first shard that is missing. Several processes share the shards, on one
+machine or on many that share the folder. fdhmfe/encoding/job.py says what the folder OUT holds.
 """
 
 import hashlib
@@ -42,10 +42,10 @@ def encode(
     shard_size: int,
     places: dict[str, str],
 ) -> None:
-    """Encode `images`, a folder or a list of files, into `out` by the network of a finished run.
+    """Encode `images`, a folder or a list of files, with a finished run's network; write to `out`.
 
     `places` (data_dir, weights) say where the run's data and weights are, if they have moved.
-    Raises ValueError or OSError where run, images or `out` are not what they should be.
+    Raises ValueError or OSError if the run, the images or `out` cannot be used.
     """
     for name, count in (("processes", processes), ("shard_size", shard_size)):
         if count < 1:
@@ -64,13 +64,13 @@ def encode(
 
 
 def help_out(folder: Path, places: dict[str, str], job: Job, threads: int) -> None:
-    """What a further process does: the same, with a network of its own, in silence."""
+    """What each further process does: the same work with its own network, printing nothing."""
     torch.set_num_threads(threads)
     work(open_run(folder, **places), job, lambda: None)
 
 
 def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
-    """Encode every shard that is neither finished nor in the hands of another process."""
+    """Encode every shard that is not finished and that no other process is encoding."""
     show()
     for shard in job.shards:
         path = job.file(shard)
@@ -81,7 +81,7 @@ def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
                 if path.exists():
                     continue
                 for left in path.parent.glob(f".{path.name}.*.partial"):
-                    left.unlink()  # by a process that was killed: we hold its lock
+                    left.unlink()  # its process was killed: we hold the lock
                 write_npz(path, encode_shard(run, job, shard))
         except Timeout:
             continue
@@ -89,7 +89,7 @@ def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
 
 
 def gauge(job: Job) -> Iterator[None]:
-    """Each step shows how far the job is: images done by all, images per second, time left."""
+    """Each step shows how far the job is: images done by all processes, their rate, time left."""
     before, started = job.done(), time.perf_counter()
     bar = tqdm(total=len(job.names), initial=before, unit=" images") if watched() else None
     while True:
@@ -138,7 +138,7 @@ def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
         path = job.root / job.names[position]
         try:
             return run.read([path]), bytes.fromhex(file_hash(path))
-        except Exception as error:  # decoders raise all kinds; one bad file must not stop a million
+        except Exception as error:  # decoders raise anything; one bad file must not stop a million
             return " ".join(str(error).split())
 
     with ThreadPoolExecutor(DECODERS) as pool:
@@ -146,10 +146,10 @@ def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
 
 
 def finish(job: Job, run: TrainedRun) -> None:
-    """Once all shards are there: list what failed, and name the codes by what they are of."""
+    """Once all shards are there, list the images that failed and write the codes' identity."""
     missing = [shard for shard in job.shards if not job.file(shard).exists()]
     if missing:
-        print(f"{len(missing)} shards are in the hands of other processes; the last one finishes")
+        print(f"other processes still encode {len(missing)} shards; the last one finishes the job")
         return
     failed: list[tuple[int, str]] = []
     digest, encoded = hashlib.sha256(), 0

@@ -1,6 +1,6 @@
-"""A list of images on its way to hash codes: what is to be done, and what is there already.
+"""A job: a list of images to encode, and the folder with the codes that are there already.
 
-A folder OUT holds one job, in shards that are whole or absent (fdhmfe encode makes them):
+A folder OUT holds one job. `fdhmfe encode` writes its shards, each whole or not at all:
 
     OUT/job.json, images.txt   what is encoded; a position in images.txt is an image's id
     OUT/shards/00000.npz ...   codes packed to 64-bit words, ids, SHA-256 of each image
@@ -22,7 +22,7 @@ from fdhmfe.support.files import content_hash, read_json, write_json
 
 
 class Job(NamedTuple):
-    """One list of images on its way to one folder."""
+    """One list of images, to be encoded into one folder."""
 
     out: Path
     root: Path  # names are relative to it
@@ -42,10 +42,10 @@ class Job(NamedTuple):
 
 
 def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
-    """List the images and note what is to be done, or check that the same was begun in `out`.
+    """List the images and write the job to `out`; if a job is there, check that it is the same.
 
-    Raises ValueError where there are no images, or `out` holds codes of other images, of another
-    model, or in other shards.
+    Raises ValueError if there are no images, or if the job in `out` has other images, another
+    model or another shard size.
     """
     root, names = list_images(images)
     wanted = {
@@ -70,9 +70,9 @@ def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
 
 
 def list_images(images: Path) -> tuple[Path, list[str]]:
-    """(root, names): every image below a folder by name, or the paths in a text file as they are.
+    """(root, names): all images below a folder, sorted, or the paths in a text file, in its order.
 
-    Paths in a file are relative to the file's folder.
+    Paths in a text file are relative to its folder. Raises ValueError if there are none.
     """
     if images.is_file():
         text = images.read_text(encoding="utf-8", errors="surrogateescape")
@@ -96,14 +96,14 @@ def read_shards(out: Path) -> Iterator[dict[str, np.ndarray]]:
         try:
             with np.load(path) as stored:
                 yield {name: stored[name] for name in stored.files}
-        except Exception as error:  # a damaged archive raises all kinds
+        except Exception as error:  # a damaged archive raises anything
             raise ValueError(
                 f"{path} cannot be read ({error}): delete it and encode again"
             ) from error
 
 
 def read_identity(out: Path) -> Identity:
-    """What the codes in a folder are of; FileNotFoundError while the job is not finished."""
+    """The identity of the codes in a folder; FileNotFoundError while the job is not finished."""
     path = out / "encoded.json"
     if not path.is_file():
         raise FileNotFoundError(f"{out} is not finished: run fdhmfe encode again")
@@ -111,7 +111,7 @@ def read_identity(out: Path) -> Identity:
 
 
 def read_encoded(out: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(ids (n,), codes (n, K) int8) of each shard of a finished job: what an index adds."""
+    """(ids (n,), codes (n, K) int8) of each shard of a finished job, as `add` takes them."""
     bits = read_identity(out).bits
     for arrays in read_shards(out):
         yield arrays["ids"], unpack(arrays["words"], bits)

@@ -1,4 +1,4 @@
-"""A finished run opened again: codes of new images, and what its network keeps of them.
+"""A finished run, opened again: it encodes new images, and shows which regions it keeps.
 
     run = open_run("results/quick/runs/...")
     codes = run.encode(["a.jpg", "b.jpg"])  # (2, K) int8
@@ -41,7 +41,7 @@ Picture = str | Path | Image.Image
 
 
 class Rounded(nn.Module):
-    """A frozen backbone whose maps are rounded to float16, as those of the feature cache are."""
+    """A frozen backbone whose maps are rounded to float16, like the maps in the feature cache."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class Rounded(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: its network, in evaluation mode, and its data set once that is asked for."""
+    """A finished run: its network, in evaluation mode. The data set is opened when it is needed."""
 
     folder: Path
     config: Config
     network: FineTuned  # [images (B, 3, S, S)] -> Output, the backbone included
     coder: Coder  # Output -> relaxed codes (B, K), signed as the bits
-    shifts: list[float]  # of each stage's maps, in cells: see `stage_views`
+    shifts: list[float]  # of each stage's tokens, in cells: see `stage_views`
 
     @property
     def protocol(self) -> str:
@@ -75,25 +75,25 @@ class TrainedRun:
 
     @property
     def method(self) -> Method:
-        """What the run trained and stored; it takes the batches of `inputs.source`."""
+        """What the run trained and stored. Its network takes the batches of `inputs.source`."""
         return Method(self.network if self.config.finetune else self.head, None, self.coder)
 
     @cached_property
     def model_id(self) -> str:
-        """Changes with anything that the codes depend on."""
+        """A hash of what makes the codes: the weights of head and backbone, and the image size."""
         backbone = read_json(self.folder / "env.json")["backbone_id"]
         weights = file_hash(self.folder / "model.safetensors")
         return content_hash(weights, backbone, self.config.image_size)
 
     @cached_property
     def inputs(self) -> Inputs:
-        """The run's data set and stage features; ValueError if its images are others now."""
+        """The run's data set and stage features; ValueError if the images have changed."""
         return prepare(self.config, run_dataset(self.folder, self.config))
 
     def encode(self, images: Sequence[Picture]) -> np.ndarray:
-        """Codes (B, K) int8 of -1 and +1 of any images, made as the run's own were.
+        """Codes (B, K) int8 of -1 and +1 of any images, made in the same way as the run's own.
 
-        images: paths, or Pillow's images. Raises DataError naming a file that cannot be read.
+        images: a list of paths or Pillow images. Raises DataError naming a file it cannot read.
         """
         if isinstance(images, Picture):
             raise TypeError("encode takes a list of images: give [image] for a single one")
@@ -101,37 +101,37 @@ class TrainedRun:
         return np.concatenate([np.zeros((0, self.config.bits), np.int8), *parts])
 
     def read(self, images: Sequence[Picture]) -> Tensor:
-        """Images as the backbone takes them: (B, 3, S, S)."""
+        """Whole images as the backbone takes them: (B, 3, S, S)."""
         size = self.config.image_size
         return torch.stack([view_image(opened(image), 0, 0, size) for image in images])
 
     def codes(self, pixels: Tensor) -> np.ndarray:
-        """Codes (B, K) int8 of what `read` returns: of the mean over each image and its mirror."""
+        """Codes (B, K) int8 of what `read` returns: from the mean of image and mirror image."""
         views = [self.coder(self.network([view])) for view in (pixels, pixels.flip(-1))]
         return binarise(torch.stack(views).mean(0)).numpy()
 
     def maps(self, images: Sequence[Picture]) -> list[Tensor]:
-        """What the head reads of whole images: L stage maps."""
+        """The backbone's L stage maps of whole images: what the head takes."""
         return self.network.maps(self.read(images))
 
     def row_maps(self, rows: np.ndarray) -> list[Tensor]:
-        """The same of table rows (B,) of the run's data set; stored features where there are."""
+        """The L stage maps of table rows (B,) of the run's data set, cached unless fine-tuned."""
         if self.config.finetune:
             views = load_views(self.inputs.dataset, rows, 0, self.config.image_size)
             return self.network.maps(views)
         return self.inputs.source.plain_batches(rows)[0]
 
     def kept(self, maps: list[Tensor]) -> np.ndarray:
-        """Where on the images each stage keeps what it sees: `kept_cells` of their maps."""
+        """Which regions of the images each stage keeps, from their stage maps: see `kept_cells`."""
         return kept_cells(self.head(maps), self.shifts)
 
 
 def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> TrainedRun:
     """Open a finished run; `data_dir` and `weights` say where its files are if they have moved.
 
-    The data set is opened only where the backbone was trained on it. Raises ValueError if the
-    folder is no finished run, if its backbone is not the one it was made with, or if its network is
-    another version's.
+    The data set is opened only if the embedded backbone was trained on it. Raises ValueError if the
+    folder is no finished run, if its backbone has other weights than then, or if another version
+    made it.
     """
     folder = Path(folder).expanduser().absolute()
     config = read_config(folder, data_dir, weights)
@@ -161,9 +161,9 @@ def untrained(config: Config, inputs: Inputs) -> nn.Module:
 
 
 def read_config(folder: Path, data_dir: str, weights: str) -> Config:
-    """The settings of the finished run in `folder`, with the places that have moved.
+    """The settings of the finished run in `folder`; `data_dir` and `weights` replace its own.
 
-    Raises ValueError if the folder is no finished run, or another version's.
+    Raises ValueError if the folder is no finished run, or if another version made it.
     """
     if not (folder / "metrics.csv").is_file():
         raise ValueError(
@@ -178,9 +178,9 @@ def read_config(folder: Path, data_dir: str, weights: str) -> Config:
 
 
 def run_backbone(folder: Path, config: Config) -> StageBackbone:
-    """The backbone of the run in `folder`, checked by its weights' hash unless the run trained it.
+    """The backbone of the run in `folder`; its weights are compared, unless the run trained them.
 
-    Raises ValueError for other weights, or for other images where weights would be made from them.
+    Raises ValueError for other weights, or if they must be trained here and the images are others.
     """
     from_images = config.backbone == "embedded" and shipped_recipe() != recipe(config)
     dataset = run_dataset(folder, config) if from_images else None
@@ -208,24 +208,24 @@ def run_dataset(folder: Path, config: Config) -> Dataset:
 
 
 def class_count(folder: Path, state: dict[str, Tensor]) -> int:
-    """Number of classes the network was trained on; where it has no proxies, any will do."""
+    """Number of classes that the network was trained on. Without proxies, any number will do."""
     proxies = state.get("proxies", state.get("head.proxies"))
     labels = read_codes(folder)["database_labels"]
     return int(labels.max()) + 1 if proxies is None else len(proxies)
 
 
 def opened(image: Picture) -> Image.Image:
-    """An image, given or at a path, in RGB and turned as its EXIF orientation says."""
+    """An image, or the one at a path, in RGB and turned upright by its EXIF orientation."""
     if isinstance(image, Image.Image):
         return ImageOps.exif_transpose(image).convert("RGB")
     return open_image(Path(image))
 
 
 def kept_cells(output: Output, shifts: Sequence[float]) -> np.ndarray:
-    """Which stages keep what lies there: (B, G, G) uint8 over the image, bit l for stage l.
+    """Which stages keep each square of an image: (B, G, G) uint8, bit l set if stage l keeps it.
 
-    A square is half a cell of the finest stage. shifts (L,), in cells: how far off each stage's
-    tokens look, to the nearest square. G is 0 where the network keeps no regions.
+    A square is half a cell of the finest stage. shifts (L,), in cells: how far from its own cell a
+    token of each stage looks; rounded to squares. G is 0 if the network keeps no regions.
     """
     index = output.kept_index
     if not index:
@@ -237,7 +237,7 @@ def kept_cells(output: Output, shifts: Sequence[float]) -> np.ndarray:
         own = np.zeros((len(cells), side * side), np.uint8)
         np.put_along_axis(own, chosen.cpu().numpy(), 1 << level, axis=1)
         moved = np.arange(squares) - round(shift * squares / side)
-        cell = moved * side // squares  # whose square it is; outside the grid: no token's
+        cell = moved * side // squares  # the token that sees each square; outside the grid: none
         seen = (cell >= 0) & (cell < side)
         cell = cell.clip(0, side - 1)
         here = own.reshape(-1, side, side)[:, cell][:, :, cell]

@@ -1,1 +1,1 @@
-"""A run to click through: as a widget, and as one page."""
+"""A finished run to click through: a widget in Jupyter, or one HTML page."""

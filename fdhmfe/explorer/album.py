@@ -1,6 +1,6 @@
-"""A folder of anybody's pictures as an index: checked, encoded, stored, searched.
+"""An album: the codes of a folder of your own pictures. It is checked, encoded, stored, searched.
 
-The index is NumPy arrays in one file: enough for some hundred thousand pictures.
+It is NumPy arrays in one file, which is enough for some hundred thousand pictures.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from fdhmfe.support.progress import progress
 
 
 class Album(NamedTuple):
-    """Packed codes of pictures and the model that made them."""
+    """Packed codes of M pictures, and the model that made them."""
 
     ids: np.ndarray  # (M,) "<class>/<image>", relative to the folder
     codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `code_bytes` makes them
@@ -27,9 +27,9 @@ class Album(NamedTuple):
     model_id: str
 
     def search(self, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest of each query: positions and Hamming distances, both (Q, k).
+        """The k nearest pictures of each query: positions and Hamming distances, both (Q, k).
 
-        codes (Q, ceil(K / 8)) packed. Equal distances come in the album's order.
+        codes: packed, (Q, ceil(K / 8)). Pictures at equal distances come in the album's order.
         """
         return nearest(codes, self.codes, k)
 
@@ -42,7 +42,7 @@ class FolderReport(NamedTuple):
     """What a folder of pictures holds. Paths are "<class>/<image>", relative to the folder."""
 
     root: Path
-    pictures: tuple[str, ...]  # those that can be read, each content once
+    pictures: tuple[str, ...]  # those that can be read, without copies
     unreadable: tuple[str, ...]
     copies: tuple[str, ...]  # of pictures that come earlier in the folder
 
@@ -56,7 +56,7 @@ class FolderReport(NamedTuple):
 
 
 def check_folder(root: Path) -> FolderReport:
-    """Decode every picture of <root>/<class>/<image>; DataError where there is none to read."""
+    """Decode every picture of <root>/<class>/<image>; DataError if none can be read."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: name one that holds <class>/<image>")
     folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
@@ -82,7 +82,7 @@ def check_folder(root: Path) -> FolderReport:
 
 
 def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
-    """Encode the pictures of a checked folder with a run's network."""
+    """Encode the readable pictures of a checked folder with a run's network."""
     names = report.pictures
     parts = [names[rows] for rows in blocks(len(names), BATCH)]
     codes = [
@@ -93,28 +93,28 @@ def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
 
 
 def load_album(path: Path, run: TrainedRun) -> Album:
-    """Read an album; ValueError if the file is damaged or another model made it."""
+    """Read an album. Raises FileNotFoundError; ValueError if it is damaged or another model's."""
     try:
         with np.load(path) as stored:
             ids, codes, bits, made_by = (stored[name] for name in Album._fields)
     except FileNotFoundError:
         raise
-    except Exception as error:  # what a damaged archive raises depends on where it is damaged
+    except Exception as error:  # a damaged archive raises anything
         raise ValueError(f"{path} is no album or damaged ({error}): encode again") from error
     if str(made_by) != run.model_id:
         raise ValueError(
-            f"{path} was encoded by another model ({int(bits)} bits): its codes mean nothing to "
-            f"{run.folder.name}; encode the folder again, or open the run that made it"
+            f"{path} was encoded by another model ({int(bits)} bits): {run.folder.name} cannot "
+            "use its codes; encode the folder again, or open the run that made it"
         )
     return Album(ids, codes, int(bits), str(made_by))
 
 
 def write_sample(run: TrainedRun, folder: Path, *, classes: int = 6, pictures: int = 7) -> None:
-    """Fill a folder with some of the run's own queries, which it never trained on."""
+    """Fill a folder with some of the run's own queries, on which it was not trained."""
     data = run.inputs.dataset
     rows = data.rows("test")
     labels = data.labels(rows)
-    for label in np.unique(labels)[:classes]:  # neighbours in name, often look-alikes
+    for label in np.unique(labels)[:classes]:  # neighbours in the list of names often look alike
         target = folder / data.classes[label]
         target.mkdir(parents=True)
         for path in data.table.path.iloc[rows[labels == label][:pictures]]:

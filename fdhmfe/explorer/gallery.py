@@ -24,7 +24,7 @@ SIDE = 112  # pixels of a thumbnail's longer side
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of a run in an order of their own: the first `queries` are queries."""
+    """What an explorer shows of M images. The first `queries` of them are the queries."""
 
     title: str
     classes: tuple[str, ...]  # (Y,)
@@ -38,7 +38,7 @@ class Gallery:
     thumbnails: tuple[bytes, ...]  # (M,) WebP
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values, bytes in base64: what explorer.js reads."""
+        """The gallery as plain values, its bytes in base64: what explorer.js reads."""
         return {
             **vars(self),
             "labels": self.labels.tolist(),
@@ -50,7 +50,7 @@ class Gallery:
 
 
 def build_gallery(run: TrainedRun) -> Gallery:
-    """Collect the run's stored codes, and kept cells and thumbnails of the same images."""
+    """Collect the run's stored codes; compute kept cells and thumbnails of the same images."""
     stored, data = results.read_codes(run.folder), run.inputs.dataset
     query, database = data.rows("test"), data.rows("database")
     rows = np.concatenate([query, database])
@@ -80,7 +80,7 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def readable(name: str) -> str:
-    """A class name for people: 001.Black_footed_Albatross becomes Black footed Albatross."""
+    """A class name for readers: 001.Black_footed_Albatross becomes Black footed Albatross."""
     return re.sub(r"^\d+\.", "", name).replace("_", " ")
 
 

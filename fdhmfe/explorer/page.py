@@ -1,6 +1,6 @@
-"""A retrieval explorer for any finished run: a widget for Jupyter, and one page for everyone else.
+"""A retrieval explorer for any finished run: a widget in Jupyter, or one page for any browser.
 
-The page holds thumbnails of the run's images: mind their licence before you pass it on.
+The page holds thumbnails of the run's images: check their licence before you share it.
 """
 
 import html
@@ -27,7 +27,7 @@ SCRIPT, STYLE, PAGE = (
 
 
 class Explorer(anywidget.AnyWidget):
-    """The explorer in Jupyter; an image that is uploaded is encoded by the run's network."""
+    """The explorer in Jupyter. The run's network encodes each image that you upload."""
 
     _esm = SCRIPT
     _css = STYLE
@@ -40,7 +40,7 @@ class Explorer(anywidget.AnyWidget):
 
 
 def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]) -> None:
-    """Encode an uploaded image and send what the front end shows of it, or what went wrong."""
+    """Encode an uploaded image; send the browser its code and thumbnail, or what went wrong."""
     try:
         image = decode(io.BytesIO(buffers[0]))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
@@ -53,13 +53,13 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
 
 
 def write_page(gallery: Gallery, path: Path) -> None:
-    """One self-contained HTML file: it searches by itself and asks the network for nothing."""
+    """Write one HTML file that needs no server and no internet: it searches in the browser."""
     content = json.dumps(gallery.as_json(), separators=(",", ":"))
     page = Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Retrieval explorer: {gallery.title}"),
         style=STYLE.read_text(encoding="utf-8"),
         script=SCRIPT.read_text(encoding="utf-8"),
-        gallery=content.replace("<", "\\u003c"),  # no text can end the script element
+        gallery=content.replace("<", "\\u003c"),  # else a name could end the script element
     )
     with atomic(path) as partial:
         partial.write_text(page, encoding="utf-8")

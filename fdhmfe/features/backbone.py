@@ -129,7 +129,7 @@ class Values(nn.Module):
 def watch(
     network: Callable[[Tensor], Any], modules: Iterable[nn.Module], hook: Callable, size: int
 ) -> Any:
-    """What a network makes of a blank image; `hook` sees the output of each of its `modules`."""
+    """Run a network on a blank image and return its output; `hook` is called for each module."""
     handles = [module.register_forward_hook(hook) for module in modules]
     with torch.inference_mode():
         output = network(torch.zeros(1, 3, size, size))

@@ -1,4 +1,4 @@
-"""Where on the image the tokens of a stage look: not exactly at their cells."""
+"""Where on the image a token looks: the middle of what it sees is not that of its cell."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def stage_views(backbone: StageBackbone, size: int) -> list[StageView]:
 def places_seen(
     backbone: StageBackbone, size: int
 ) -> tuple[dict[int, tuple[float, float]], list[Tensor]]:
-    """By side of a map: the pixel that its first position is centred on, and the step in pixels.
+    """For each map side: the pixel at the centre of the first position, and the step in pixels.
 
     Also returns the stage maps of one blank image. Each layer moves the first position by
     ((k - 1) / 2 - padding) steps of its input, where k is the kernel size after dilation. Source:

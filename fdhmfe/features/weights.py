@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).with_name("embedded.safetensors")
 def embedded_weights(dataset: Dataset | None, config: Config) -> Path:
     """The weight file for this data set, trained on first use (minutes on two cores).
 
-    If the shipped weights were trained as `config` asks, it is theirs.
+    If the shipped weights were trained as `config` asks, it is the shipped file.
     """
     if shipped_recipe() == recipe(config):
         return SHIPPED

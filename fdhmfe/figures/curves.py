@@ -97,8 +97,8 @@ def loss_curves(history: pd.DataFrame) -> Figure:
 def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
     """mAP@all against code length, one line per method; bars span the seeds.
 
-    cells: one row per method and code length, from tables.map_cells. If most of them are above
-    95 %, that part has a panel of its own.
+    cells: one row per method and code length, from tables.map_cells. If more than half of
+    them are above 95 %, a second panel shows the range 95-100 %.
     """
     crowded = (cells["mean"] > 0.95).mean() > 0.5
     limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]

@@ -1,4 +1,4 @@
-"""Executed copies of the notebooks: where they lie, what they were made from, which are done."""
+"""Executed copies of the notebooks: where they are, what they were made from, which are done."""
 
 from collections.abc import Mapping
 from itertools import dropwhile
@@ -13,16 +13,16 @@ from fdhmfe.support.places import PACKAGE
 
 
 class Job(NamedTuple):
-    """What all notebooks of one command share."""
+    """What all notebooks of one `reproduce` command share."""
 
     given: dict[str, Any]  # the parameters of the command line
     folder: Path  # of the notebooks
     output_dir: Path  # results/<profile>
-    state: str  # of the package, the data and the weights when the command started: `state_of`
+    state: str  # a hash, made by `state_of` when the command starts
 
 
 def state_of(places: Mapping[str, str]) -> str:
-    """Changes with the package, and with the data and weights given."""
+    """A hash that changes with the package's code, and with the data and weights in `places`."""
     kinds = (".py", ".csv", ".js", ".html")
     package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in kinds)
     read = [Path(places[name]) for name in ("data_dir", "weights") if name in places]
@@ -32,7 +32,7 @@ def state_of(places: Mapping[str, str]) -> str:
 
 
 def name_of(notebook: Path, job: Job) -> str:
-    """06_train, or solutions/06_train."""
+    """What messages call a notebook: 06_train, or solutions/06_train."""
     return notebook.relative_to(job.folder).with_suffix("").as_posix()
 
 
@@ -46,12 +46,12 @@ def parameters_of(notebook: Path, job: Job) -> dict[str, Any]:
 
 
 def out_of_date(notebooks: list[Path], job: Job) -> list[Path]:
-    """The first notebook that is not done, and those after it, which may read what it writes."""
+    """The first notebook that is not done and all after it, which may read what it writes."""
     return list(dropwhile(lambda notebook: is_done(notebook, job), notebooks))
 
 
 def is_done(notebook: Path, job: Job) -> bool:
-    """Whether the executed copy is whole, of today's inputs, and what it wrote is still there."""
+    """Whether the executed copy is whole and not outdated, and the files it wrote still exist."""
     try:
         copy = nbformat.read(executed_copy(notebook, job), as_version=4)
     except (OSError, ValueError):  # absent, or cut short
@@ -63,14 +63,14 @@ def is_done(notebook: Path, job: Job) -> bool:
 
 
 def origin(notebook: Path, job: Job) -> str:
-    """Changes with the notebook, its parameters, and what all notebooks rest on."""
+    """A hash that changes with the notebook, its parameters and the job's state."""
     return content_hash(file_hash(notebook), parameters_of(notebook, job), job.state)
 
 
 def written_since(moment: float, output_dir: Path) -> list[str]:
-    """Tables, figures and runs that changed after `moment` (Unix seconds), below the folder.
+    """Tables, figures and runs below the folder that changed after `moment` (Unix seconds).
 
-    What a notebook beside it wrote is among them: should that go missing, this one runs again, too.
+    They include what another notebook wrote meanwhile: if that is missing later, both run again.
     """
     patterns = ("tables/[!.]*", "figures/[!.]*", "runs/*/metrics.csv")
     files = [path for pattern in patterns for path in output_dir.glob(pattern)]

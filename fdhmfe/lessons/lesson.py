@@ -1,4 +1,4 @@
-"""The frame every notebook shares: parameters in, checks along the way, figures out."""
+"""What every notebook uses: it reads the parameters, makes checks and saves figures."""
 
 import ast
 import gc
@@ -24,7 +24,7 @@ FOLDERS = ("run_dir", "pictures")  # parameters that name a folder, not a settin
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook at work. `config` is what its parameters, `given`, resolve to."""
+    """A running notebook. `config`: the settings that follow from its parameters, `given`."""
 
     name: str
     config: Config
@@ -33,7 +33,7 @@ class Lesson:
 
     @property
     def protocol(self) -> str:
-        """One line to print beside a figure: data, bits, seed, profile."""
+        """One line to print beside a figure: data, bits and seed if given, profile."""
         c, shown = self.config, [self.config.dataset]
         shown += [f"{c.bits} bits"] if "bits" in self.given else []
         shown += [f"seed {c.seed}"] if "seed" in self.given else []
@@ -44,7 +44,7 @@ class Lesson:
         return load(**{**self.given, **changes})
 
     def check(self, claim: str, holds: bool, otherwise: str) -> None:
-        """Print a tick when the claim holds; raise AssertionError saying what to do if not."""
+        """Print a tick if the claim holds; else raise AssertionError, which says `otherwise`."""
         if not holds:
             raise AssertionError(f"expected: {claim}. {otherwise}")
         print(f"✓ {claim}")
@@ -56,30 +56,30 @@ class Lesson:
         print("saved", ", ".join(str(relative(path)) for path in paths))
 
     def stamp(self) -> None:
-        """The last line of a notebook: how long it took, and for which settings."""
+        """Print the last line of a notebook: how long it took, with which settings."""
         print(f"{self.name} done in {time.perf_counter() - self.started:.0f} s ({self.protocol})")
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
-    """Check a notebook's parameters and print what it runs with.
+    """Check a notebook's parameters; print its settings, library versions and device.
 
     `namespace` is the notebook's globals(). Raises ValueError for a parameter that the notebook
-    does not declare (papermill itself only warns) or a value of the wrong type, before any work.
+    does not declare (papermill itself only warns), or for what `load` refuses.
     """
     declared = declared_parameters(NOTEBOOKS / f"{name}.ipynb")
     for given in injected_names(namespace):
         if given not in declared:
             raise ValueError(f"{name} has no parameter {given!r}{suggest(given, declared)}")
-    # An empty string leaves the choice to the profile.
+    # An empty string means: not given, so the profile decides.
     chosen = {key: namespace[key] for key in declared if namespace.get(key, "") != ""}
     for key in chosen.keys() & set(FOLDERS):
         check_type(key, chosen[key], str)
-    # With a run_dir, the places say where that run's files are now.
+    # With a run_dir, data_dir and weights say where that run's files are now.
     left_out = FOLDERS + (("data_dir", "weights") if "run_dir" in chosen else ())
     chosen = {key: value for key, value in chosen.items() if key not in left_out}
     lesson = Lesson(name, load(**chosen), chosen)
-    gc.freeze()  # what the imports made stays: collecting it takes the kernel seconds at its end
-    if get_ipython():  # figures in the notebook as sharp as those saved
+    gc.freeze()  # else Python takes seconds at the end to collect what imports made
+    if get_ipython():  # show figures as sharp as they are saved
         InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
     device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
@@ -88,12 +88,12 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
 
 
 def injected_names(namespace: Mapping[str, Any]) -> list[str]:
-    """Names assigned in the cells papermill injected, read from the kernel's input history."""
+    """Names assigned in the cells that papermill added, read from the kernel's input history."""
     injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
     nodes = (node for cell in injected for node in ast.walk(ast.parse(cell)))
     return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def relative(path: Path) -> Path:
-    """A path as a reader would type it from the folder that holds results."""
+    """The path seen from the folder that holds results; unchanged if it lies elsewhere."""
     return path.relative_to(home()) if path.is_relative_to(home()) else path

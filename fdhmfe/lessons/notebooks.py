@@ -1,4 +1,4 @@
-"""The ordered notebooks as files: where they are, how they are numbered, what they declare."""
+"""The numbered notebooks as files: where they are, and which parameters they declare."""
 
 import ast
 import json
@@ -13,12 +13,12 @@ NOTEBOOKS = shipped("notebooks")
 
 
 def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
-    """The numbered notebooks in `folder`, in the order in which they are read and run."""
+    """The numbered notebooks in `folder`, in the order to read and run them."""
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
 def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
-    """Those of the given numbers (06; none: all); ValueError for a number there is none of."""
+    """The notebooks with these numbers (none: all); ValueError for one that is not there."""
     numbers = [path.name[:2] for path in notebooks]
     if not numbers:
         raise ValueError(f"there are no notebooks in {NOTEBOOKS}: install the kit anew")
@@ -29,7 +29,7 @@ def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
 
 
 def settings_taken() -> list[str]:
-    """Settings of a run that notebooks have parameters for; ValueError where no notebooks are."""
+    """Settings that some notebook has a parameter for; ValueError if there are no notebooks."""
     taken = all_parameters(chosen(ordered_notebooks(NOTEBOOKS), ()))
     return [name for name in TYPES if name in taken]
 
@@ -39,9 +39,9 @@ def all_parameters(notebooks: Iterable[Path]) -> set[str]:
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults in the cell tagged `parameters`, without running it.
+    """Names and defaults in the cell tagged `parameters`, read without running it.
 
-    papermill.inspect_notebook gives the defaults as text, and importing it costs each kernel 1.7 s.
+    Not by papermill.inspect_notebook: it gives defaults as text, and its import takes 1.7 s.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ())]

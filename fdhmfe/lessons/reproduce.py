@@ -1,8 +1,8 @@
-"""Run the ordered notebooks headless, two at a time (one where backbones are fine-tuned).
+"""Run the numbered notebooks headless, two at a time (one at a time with fine-tuning).
 
-What two notebooks need, the first makes and the other waits for. Executed copies go to
-results/<profile>/notebooks. A notebook that fails is kept there with its traceback, and those after
-it still run. The next command skips all before the first that is missing, failed or out of date.
+If two notebooks need the same run, one makes it and the other waits. Executed copies go to
+results/<profile>/notebooks. A notebook that fails is kept there with its traceback, and the others
+still run. The next command starts at the first notebook that is missing, failed or out of date.
 """
 
 import os
@@ -46,8 +46,8 @@ def reproduce(
 ) -> int:
     """Run the notebooks with the settings `given`; returns the exit code.
 
-    only: their numbers; empty: all. Those that are done run `again` only if asked, or named.
-    Raises ValueError for a setting or a number that is not known.
+    only: the numbers of some; empty: all. One that is done is skipped, unless `again` is set or
+    `only` has its number. Raises ValueError for a setting or a number that no notebook has.
     """
     settings = load(**given)
     notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
@@ -59,7 +59,7 @@ def reproduce(
             raise ValueError(f"no notebook here has a parameter {name!r}{suggest(name, taken)}")
     places = {name: getattr(settings, name) for name in PATHS if given.get(name)}
     job = Job({**given, **places}, NOTEBOOKS, settings.output_dir, state_of(places))
-    # Spinning OpenMP threads slow each other down where kernels share few cores.
+    # OpenMP threads that spin while they wait slow down other kernels on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     os.environ["FDHMFE_HOME"] = str(home())
@@ -67,7 +67,7 @@ def reproduce(
     if len(todo) < len(notebooks):
         print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
     with chdir(home()):  # where kernels start
-        return run_all(todo, job, 1 if settings.finetune else 2)  # two may overfill a GPU
+        return run_all(todo, job, 1 if settings.finetune else 2)  # two may not fit on a GPU
 
 
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
@@ -93,16 +93,16 @@ def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:
 
 
 def steps(notebooks: list[Path]) -> list[list[Path]]:
-    """The notebooks in order, as lists of those that may run beside one another.
+    """The notebooks in order, as lists of those that may run at the same time.
 
-    Only tables over all runs need those before them to have ended, and those after not to run yet.
+    The notebook that gathers all runs has a list of its own: those before it must have ended.
     """
     return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
 
 
 @contextmanager
 def ended_with_this(pool: ThreadPoolExecutor, running: Collection[Future]) -> Iterator[None]:
-    """An interrupt within the block ends the kernels too, and what they have started."""
+    """If the block is interrupted, also end the kernels and the processes they have started."""
     try:
         yield
     except BaseException:
@@ -116,14 +116,14 @@ def ended_with_this(pool: ThreadPoolExecutor, running: Collection[Future]) -> It
 
 
 def say(text: str) -> None:
-    """Print a line in one piece, for other threads print, too."""
+    """Print a line in one piece, because other threads print, too."""
     print(f"{text}\n", end="", flush=True)
 
 
 def execute(notebook: Path, job: Job) -> str:
-    """Execute one notebook with the parameters it declares; returns what went wrong, if anything.
+    """Execute one notebook with the parameters it declares; returns the error, or "".
 
-    The executed copy gets a record of what it was made from and which files it wrote.
+    The executed copy notes what it was made from and which files it wrote.
     """
     output, name = executed_copy(notebook, job), name_of(notebook, job)
     started = time.time()
@@ -140,20 +140,20 @@ def execute(notebook: Path, job: Job) -> str:
                 progress_bar=False,
                 stdout_file=Labelled(name, sys.stdout),
                 stderr_file=Labelled(name, sys.stderr),
-                iopub_timeout=300,  # a busy machine may be silent for longer than the default, 4 s
-                # Sockets in a folder of its own instead of TCP ports: no two kernels clash.
+                iopub_timeout=300,  # the default, 4 s, is too short on a busy machine
+                # Sockets in an own folder, not TCP ports: no two kernels can take the same one.
                 config=KernelConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
             record(output, made_from, written_since(started, job.output_dir))
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
-    except Exception as error:  # a kernel that died, a full disk: the next notebook may do better
+    except Exception as error:  # a kernel died, or the disk is full: others may succeed
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 class Labelled:
-    """A stream that puts a name before each line, for two notebooks print at a time."""
+    """A stream that puts a name before each line, because two notebooks print at a time."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.name, self.stream = name, stream

@@ -27,7 +27,7 @@ from fdhmfe.training.train import ENCODING_BATCH, Method
 
 
 def run(config: Config, inputs: Inputs | None = None) -> Path:
-    """Train, encode, score and store one run; returns its folder. inputs: its own, if open already.
+    """Train, encode, score and store one run; returns its folder. inputs: opened already, or None.
 
     A finished run with the same settings, data, weights and code is returned as it is if
     `config.reuse` is set. A run that was killed continues from its last checkpoint. If another

@@ -140,7 +140,7 @@ class Inputs:
 def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
     """Open the data set, build the backbone, and compute or open its stage features.
 
-    `dataset`: the configuration's, where it is open already.
+    `dataset`: the one that the configuration names, if it is already open.
     """
     dataset = dataset or open_dataset(config)
     backbone, backbone_id = open_backbone(config, dataset)

@@ -19,8 +19,8 @@ from fdhmfe.training.train import Method
 def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Method:
     """The parts that `config` names, initialised from `config.seed`.
 
-    channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1. A part is given
-    those of its arguments that are settings, or facts of the data (channels, classes, labels).
+    channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1. Each part gets
+    the arguments that it names: settings, or facts of the data (channels, classes, labels).
     Raises ValueError if the parts do not go together.
     """
     torch.manual_seed(config.seed)
@@ -56,6 +56,6 @@ def class_codes(objective: type[Objective], config: Config, classes: int) -> np.
 
 
 def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:
-    """Call `make` with those of its arguments that are known."""
+    """Call `make` with the values in `known` that it has arguments for."""
     names = inspect.signature(make).parameters
     return make(**{name: known[name] for name in names if name in known})

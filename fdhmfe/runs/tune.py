@@ -28,7 +28,7 @@ SETTINGS = ["learning_rate", "loss_weight"]
 
 
 def tune(given: Mapping[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
-    """Tune the methods (none: all that learn) with the settings `given`; the best trial of each."""
+    """Tune the methods (none: all that learn), settings `given`; returns each one's best trial."""
     output_dir = load(**given).output_dir
     apart = dict(bits=BITS, protocol="validation", results_dir=str(output_dir.parent / "tuning"))
     trials = search({**given, **apart}, methods or LEARNING, jobs)
@@ -72,7 +72,7 @@ def best(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The rows of a file, if it is there, with those that share `names` replaced by fresh ones."""
+    """Fresh rows, after the rows of a file (if any) that differ from all of them in `names`."""
     if not path.exists():
         return fresh
     known = pd.read_csv(path)

@@ -1,4 +1,4 @@
-"""Search in hash codes, one interface for every size: build, add, search, save, load.
+"""Search among hash codes. Every kind of index has the same methods: add, search, save.
 
 index = build("flat", identity, ids, codes)      # codes (N, K) int8 of -1/+1, ids ascending
 ids, distances = index.search(queries, k=10)     # each (Q, 10)
@@ -9,8 +9,8 @@ kind    back end                  answers      codes in memory
 numpy   bit counts, a stable sort exact        mapped from disk; the oracle of the tests
 flat    FAISS                     exact        mapped from disk
 ivf     FAISS, inverted lists     approximate  yes
-hnsw    FAISS, neighbour graph    approximate  yes, and the graph: 17 times as much
-milvus  a Milvus file or server   exact        the engine's
+hnsw    FAISS, neighbour graph    approximate  yes; with the graph 17 times as much
+milvus  a Milvus file or server   exact        in the engine, not here
 """
 
 from importlib.util import find_spec
@@ -33,16 +33,16 @@ __all__ = ["KINDS", "build", "engine_installed", "load", "serve"]
 def build(
     kind: str, identity: Identity, ids: np.ndarray, codes: np.ndarray, *, uri: str = ""
 ) -> CodeIndex:
-    """An index of `kind` that holds codes (N, K) under ids (N,); `add` takes more of them.
+    """A new index of `kind` that holds codes (N, K) under ids (N,). Its method `add` takes more.
 
-    `uri` names the engine for milvus: a .db file, or http://host:port. Raises ValueError for an
-    unknown kind, and what CodeIndex.add raises.
+    `uri`, for milvus only, names the engine: a .db file, or http://host:port. Raises ValueError
+    for an unknown kind or a uri out of place, and what CodeIndex.add and MilvusIndex raise.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known{suggest(kind, KINDS)}")
     if (kind == MilvusIndex.kind) != bool(uri):
         raise ValueError(f"kind={kind!r}, uri={uri!r}: milvus needs a uri, the others take none")
-    if embedded(uri):  # Milvus Lite makes the file only
+    if embedded(uri):  # Milvus Lite makes the file, but not its folder
         Path(uri).parent.mkdir(parents=True, exist_ok=True)
     index = LOCAL[kind](identity) if kind in LOCAL else MilvusIndex(identity, uri)
     index.add(ids, codes)
@@ -50,10 +50,10 @@ def build(
 
 
 def load(folder: Path, identity: Identity) -> CodeIndex:
-    """Open the index that was saved in a folder, to answer for `identity` only.
+    """Open the index that was saved in a folder, if it is of this `identity`.
 
-    Raises FileNotFoundError where there is none; ValueError for an index of another code length,
-    model or data set, or a damaged one; ConnectionError for an engine that does not answer.
+    Raises FileNotFoundError if there is none; ValueError if it is damaged, or of another code
+    length, model or data set; what MilvusIndex raises if its engine cannot be reached.
     """
     folder = Path(folder)
     header = read_header(folder, identity)
@@ -61,5 +61,5 @@ def load(folder: Path, identity: Identity) -> CodeIndex:
 
 
 def engine_installed() -> bool:
-    """Whether the embedded engine can be used here: the extra `engine`, pkg_resources included."""
+    """Whether Milvus Lite can be used here: the extra `engine`, which includes pkg_resources."""
     return all(find_spec(name) for name in ("pymilvus", "milvus_lite", "pkg_resources"))

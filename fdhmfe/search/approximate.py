@@ -1,7 +1,7 @@
-"""Approximate search with FAISS: most of the answer for a fraction of the comparisons.
+"""Approximate search with FAISS: it finds most neighbours with a fraction of the comparisons.
 
-Both kinds have one knob, `effort`. How much is found at which effort depends on the codes: measure
-it against an exact index (`scale.recall`) before you trust it.
+Both kinds have one knob, `effort`: a higher one finds more and takes longer. How much is found
+depends on the codes, so compare with an exact index (`scale.recall`) before you trust it.
 """
 
 from abc import abstractmethod
@@ -14,15 +14,15 @@ import numpy as np
 from fdhmfe.codes import WORD, Identity, as_bytes
 from fdhmfe.search.index import Hits, LocalIndex
 
-MOST_LISTS = 4096  # more cost minutes of k-means without being needed up to 10^7 codes
+MOST_LISTS = 4096  # more lists need minutes of k-means; up to 10^7 codes these are enough
 PER_LIST = 64  # training codes per list
 NEIGHBOURS, CONSTRUCTION = 16, 40  # HNSW: edges per code, candidates while building
 
 
 class FaissIndex(LocalIndex):
-    """A FAISS index of places 0..N-1, held in memory.
+    """An index of FAISS, held in memory. FAISS knows a code by its place, 0..N-1.
 
-    Of items that are tied at the last place, those found first stay.
+    If several items are tied at the last place, those that FAISS found first are returned.
     """
 
     file = "faiss.index"
@@ -30,7 +30,7 @@ class FaissIndex(LocalIndex):
 
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity)
-        self.faiss: Any = None  # of one of FAISS's classes, once there are codes
+        self.faiss: Any = None  # None until there are codes, then a FAISS index
 
     def _append(self, words: np.ndarray) -> None:
         if self.faiss is None:
@@ -61,16 +61,16 @@ class FaissIndex(LocalIndex):
 
 
 class IVFIndex(FaissIndex):
-    """Codes in lists round centres (k-means); `effort` = lists looked through per query.
+    """Each code is in the list of its nearest centre; `effort` = lists searched per query.
 
-    The centres are learned from the first codes added, which should be like the rest.
+    k-means learns the centres from the first codes added: these should be like the later ones.
     """
 
     kind = "ivf"
     effort = 8
 
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:
-        # FAISS wants 39 codes per list at least.
+        # FAISS wants at least 39 codes per list.
         lists = max(1, min(MOST_LISTS, int(4 * len(words) ** 0.5), len(words) // 39))
         width = WORD * words.shape[1]
         index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(width), width, lists)
@@ -84,9 +84,9 @@ class IVFIndex(FaissIndex):
 
 
 class HNSWIndex(FaissIndex):
-    """A graph of neighbours, walked towards the query; `effort` = candidates kept on the way.
+    """A graph of neighbours. A search walks it towards the query; `effort` = candidates it keeps.
 
-    Two threads may build two graphs from the same codes: answers then differ a little.
+    Several threads may build another graph from the same codes: its answers differ a little.
     """
 
     kind = "hnsw"

@@ -1,7 +1,7 @@
-"""The same index in Milvus: embedded in this process, or a server or cluster, by its URI alone.
+"""The same index in Milvus: embedded, on a server or on a cluster. The URI says which.
 
-A path that ends in .db runs Milvus Lite on that file; http://host:19530 asks a server. Codes are
-binary vectors, distances Hamming, and the search is exact.
+A path that ends in .db starts Milvus Lite, a child process, on that file; http://host:19530 asks a
+server. Codes are stored as binary vectors, distances are Hamming, and the search is exact.
 """
 
 import logging
@@ -20,24 +20,24 @@ from fdhmfe.search.index import CodeIndex, Hits, write_index
 from fdhmfe.support.files import content_hash
 
 BATCH = 10_000  # codes per message to the engine, well below its limit of 64 MB
-QUERIES = 100  # per message; their answers must fit one too
+QUERIES = 100  # per message; all their answers must fit into one message, too
 TIMEOUT = 60.0  # seconds
 CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
 
 
 class MilvusIndex(CodeIndex):
-    """One collection per identity, `id` its primary key: adding a code twice changes nothing.
+    """One collection per identity. `id` is its primary key: adding a code twice changes nothing.
 
     When `add` returns, its codes are stored. If a process is killed while it adds, run it again:
-    ids that are there are skipped. If items are tied at the last place, the engine chooses one.
+    it skips the ids that are there. If items are tied at the last place, the engine chooses.
     """
 
     kind = "milvus"
 
     def __init__(self, identity: Identity, uri: str) -> None:
-        """Connect, and create the collection where there is none.
+        """Connect, and create the collection if there is none.
 
-        Raises ImportError where pymilvus is not installed, ConnectionError if nothing answers.
+        Raises ImportError if pymilvus is not installed, ConnectionError if nothing answers.
         """
         super().__init__(identity)
         self.uri = str(Path(uri).resolve()) if embedded(uri) else uri
@@ -71,7 +71,7 @@ class MilvusIndex(CodeIndex):
         return Hits(ids, distances).sorted()
 
     def save(self, folder: Path) -> None:
-        """Have the engine write everything out, and note in the folder where it is."""
+        """Make the engine write everything to its disk, and note its URI in the folder."""
         self._ask("flush")
         write_index(folder, self, {}, uri=self.uri)
 
@@ -79,18 +79,18 @@ class MilvusIndex(CodeIndex):
     def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "MilvusIndex":
         """Connect to the engine that the saved index names.
 
-        Raises ValueError if it now holds fewer codes than it did when the index was saved.
+        Raises ValueError if the engine holds fewer codes now than when the index was saved.
         """
         index = cls(identity, header["uri"])
         if len(index) < header["count"]:
             raise ValueError(
-                f"{index.uri} holds {len(index)} of the {header['count']} codes that {folder} was "
-                "saved with: add them again (those it holds are skipped)"
+                f"{index.uri} holds {len(index)} of the {header['count']} codes that it held when "
+                f"{folder} was saved: add all of them again; those that are there are skipped"
             )
         return index
 
     def close(self) -> None:
-        """Release the connection; of an embedded engine the file, for other processes to open."""
+        """End the connection. An embedded engine stops, so that others can open its file."""
         self.client.close()
         if embedded(self.uri):
             from milvus_lite.server_manager import server_manager_instance
@@ -116,7 +116,7 @@ class MilvusIndex(CodeIndex):
 
         try:
             return getattr(self.client, request)(self.collection, timeout=TIMEOUT, **arguments)
-        except (MilvusException, RpcError) as error:  # of a late answer pymilvus passes grpc's on
+        except (MilvusException, RpcError) as error:  # if an answer is late, it is grpc's
             raise ConnectionError(unreachable(self.uri, request, error)) from error
 
 
@@ -132,9 +132,9 @@ def connect(uri: str) -> Any:
     except ImportError as error:
         raise ImportError("the engine needs pymilvus: pip install 'fdhmfe[engine]'") from error
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it also raises
-    # Nothing shared with earlier connections: those know an engine that was away as dead.
+    # Share nothing with earlier connections: they still take an engine that was away for dead.
     own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
-    # An embedded engine starts with the first attempt; on a busy machine it takes a while.
+    # The first attempt starts an embedded engine; on a busy machine that takes a while.
     patient = Retrying(
         retry=retry_if_exception(lambda error: getattr(error, "code", 0) == CONNECT_FAILED),
         stop=stop_after_attempt(6 if embedded(uri) else 1),
@@ -149,10 +149,10 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def serve(file: Path) -> Iterator[str]:
-    """Serve a Milvus Lite file on a free port of this machine: yields the URI.
+    """Serve a Milvus Lite file on a free port of this machine; yields the URI.
 
-    For trials and tests. For other machines, install a Milvus server as its makers say.
-    Raises ImportError without Milvus Lite, ConnectionError if it does not come up.
+    This is for trials and tests: other machines cannot reach it and need a real Milvus server.
+    Raises ImportError without Milvus Lite, ConnectionError if it does not start.
     """
     from milvus_lite.server import Server
 
@@ -173,6 +173,6 @@ def serve(file: Path) -> Iterator[str]:
 def unreachable(uri: str, request: str, error: Exception) -> str:
     reason = " ".join(str(getattr(error, "message", error)).split())[:200]
     return (
-        f"the search engine at {uri} did not answer ({request}: {reason}). Start it or name "
-        "another; what was added before is kept"
+        f"the search engine at {uri} did not answer ({request}: {reason}). Start it, or give "
+        "another uri; the codes that were added before are kept"
     )

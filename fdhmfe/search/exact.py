@@ -1,4 +1,4 @@
-"""Exact search: every code is compared. NumPy as the plain reading, FAISS as the fast one."""
+"""Exact search: every code is compared. NumPy is easy to read, FAISS is fast."""
 
 from pathlib import Path
 from typing import IO
@@ -11,7 +11,7 @@ from fdhmfe.search.index import Hits, LocalIndex, mapped
 
 
 class NumpyIndex(LocalIndex):
-    """XOR, count the ones, sort stably: the oracle that the other indexes are tested against."""
+    """XOR, count the ones, sort stably. Tests compare the other indexes with this one."""
 
     kind = "numpy"
     file = "codes.npy"
@@ -29,7 +29,7 @@ class NumpyIndex(LocalIndex):
         return Hits(self.ids[places], distances)
 
     def _rows(self, k: int) -> int:
-        """Queries answered at once, so that their distances take about 64 MB."""
+        """How many queries are answered at once: sorting their distances takes about 64 MB."""
         return max(1, 2**23 // len(self))
 
     def _nearest(self, words: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,15 +44,15 @@ class NumpyIndex(LocalIndex):
 
 
 class FlatIndex(NumpyIndex):
-    """The answers of FAISS's IndexBinaryFlat, from our memory-mapped codes without a copy.
+    """Gives the answers of FAISS's IndexBinaryFlat, but reads our memory-mapped codes, uncopied.
 
-    "mc" counts: it keeps the first k places of each distance, in order, so ties are cut by id.
+    "mc" keeps the first k places of each distance: of tied items, the lowest ids are returned.
     """
 
     kind = "flat"
 
     def _rows(self, k: int) -> int:
-        """FAISS keeps k places per query and distance: about 256 MB of them at once."""
+        """How many queries at once: FAISS keeps k places per query and distance, here 256 MB."""
         return max(1, 2**25 // (k * WORD * self.words.shape[1]))
 
     def _nearest(self, words: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What every search index promises, and the folder that it is saved in.
 
-An index answers for one identity: a code length, a model, a set of images. Asked for another, or
-found incomplete, it refuses.
+An index belongs to one identity: a code length, a model and a set of images. It cannot be opened
+for another identity, or if a file is missing or damaged.
 """
 
 from abc import ABC, abstractmethod
@@ -19,9 +19,9 @@ HEADER = "index.json"
 
 
 class Hits(NamedTuple):
-    """Answers, nearest first, tied ones by id.
+    """The items found for Q queries, nearest first; items at the same distance by id.
 
-    An approximate search may find fewer than k: its last ids are then -1, their distances K + 1.
+    An approximate search may find fewer than k. Then the last ids are -1, at distance K + 1.
     """
 
     ids: np.ndarray  # (Q, k) int64
@@ -46,16 +46,16 @@ class CodeIndex(ABC):
         """Number of codes held."""
 
     def add(self, ids: np.ndarray, codes: np.ndarray) -> None:
-        """Add codes (M, K) under ids (M,), ascending; ids that are there already are skipped.
+        """Add codes (M, K) under ids (M,) in ascending order; ids that it holds are skipped.
 
-        Raises ValueError for ids that are not integers >= 0 in ascending order, for codes that are
-        not -1/+1 or of another length; nothing is added then.
+        Raises ValueError, and adds nothing, if ids are not ascending integers >= 0, or if codes
+        are not -1/+1 or of another length.
         """
         ids = np.asarray(ids)
         if ids.ndim != 1 or len(ids) != len(codes) or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be {len(codes)} integers, not {ids.dtype} {ids.shape}")
         if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):
-            raise ValueError("ids must ascend from 0 or more, each once: sort them and their codes")
+            raise ValueError("ids must ascend from 0 or more, each once: sort ids and codes by id")
         self._add(ids.astype(np.int64), pack(codes, self.identity.bits))
 
     def search(self, codes: np.ndarray, k: int) -> Hits:
@@ -69,7 +69,7 @@ class CodeIndex(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the index to a folder. An index there stays whole until the new one is.
+        """Write the index to a folder. An older one there stays usable until the new one is whole.
 
         Raises ValueError if the folder holds an index of another identity.
         """
@@ -86,7 +86,7 @@ class CodeIndex(ABC):
 class LocalIndex(CodeIndex):
     """An index in this process: the code of ids[i] is at place i.
 
-    Tied items are ordered by place, so `_add` raises ValueError for a new id below the largest.
+    Ties come by place, and should by id: `_add` raises ValueError for a new id below the largest.
     """
 
     file: ClassVar[str]  # what the codes are saved in
@@ -138,9 +138,9 @@ class LocalIndex(CodeIndex):
 def write_index(
     folder: Path, index: CodeIndex, parts: Mapping[str, Callable[[IO[bytes]], Any]], **facts: Any
 ) -> None:
-    """Save `parts` (file name -> what writes it) under new names, then the header naming them.
+    """Save `parts` (file name -> function that writes it) under new names, then the header.
 
-    Writing the header is the one step that makes the index valid; files it no longer names go.
+    The header names the files: from then on the new index counts. Old files are deleted last.
     """
     folder = Path(folder)
     before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
@@ -172,7 +172,7 @@ def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
         if have != want:
             raise ValueError(
                 f"the index in {folder} is of {name} {have}, not {want}: codes of the two must not "
-                "be compared; build an index for the other in a folder of its own"
+                f"be compared; build one for {name} {want} elsewhere"
             )
     return header
 
@@ -196,5 +196,5 @@ def read_part(
 
 
 def mapped(path: Path) -> np.ndarray:
-    """A stored array, read from disk as it is used."""
+    """A stored array; each part is read from disk when it is used."""
     return np.load(path, mmap_mode="r")

@@ -1,4 +1,4 @@
-"""Measuring search: made-up codes of any number, recall, time per query, a projection."""
+"""How search is measured: any number of made-up codes, recall, time per query, a projection."""
 
 import time
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ SIZES: Mapping[str, tuple[int, ...]] = {
 def clustered_codes(
     count: int, bits: int, *, seed: int, classes: int = 1000, flip: float = 0.1
 ) -> np.ndarray:
-    """Codes (N, K) int8 round random class centres, each bit flipped with probability `flip`.
+    """Codes (N, K) int8: each is a random class centre, its bits flipped with probability `flip`.
 
-    The centres depend on `classes` and `bits` alone: other seeds give other images of the same
-    classes. Trained codes look like this; uniformly random ones have no neighbours to find.
+    The centres depend only on `classes` and `bits`: another seed gives other images of the same
+    classes. Trained codes form such groups. Uniformly random codes do not: they have no neighbours.
     """
     centres = np.random.default_rng(classes).choice(np.array([-1, 1], np.int8), (classes, bits))
     rng = np.random.default_rng([seed, count])
@@ -47,7 +47,7 @@ def recall(found: Hits, exact: Hits) -> float:
 
 
 def clustered_vectors(count: int, *, seed: int, width: int = 64, classes: int = 1000) -> np.ndarray:
-    """Unit vectors (N, width) float32 round random class centres, as long as their noise."""
+    """Unit vectors (N, width) float32: a random class centre plus noise of about its length."""
     centres = np.random.default_rng(classes).standard_normal((classes, width), np.float32)
     rng = np.random.default_rng([seed, count])
     x = centres[rng.integers(classes, size=count)]
@@ -58,8 +58,8 @@ def clustered_vectors(count: int, *, seed: int, width: int = 64, classes: int = 
 def half_space_codes(x: np.ndarray, bits: int) -> np.ndarray:
     """Which side of `bits` random hyperplanes each vector (N, D) lies on: codes (N, bits) int8.
 
-    Always the same hyperplanes: a shorter code is the start of a longer one. Source: Charikar,
-    "Similarity estimation techniques from rounding algorithms" (STOC 2002).
+    The hyperplanes are always the same, so a shorter code is the beginning of a longer one. Source:
+    Charikar, "Similarity estimation techniques from rounding algorithms" (STOC 2002).
     """
     planes = np.random.default_rng(0).standard_normal((bits, x.shape[1]), np.float32)
     return np.where(x @ planes.T >= 0, 1, -1).astype(np.int8)
@@ -76,7 +76,7 @@ def share_found(wanted: np.ndarray, found: np.ndarray) -> float:
 
 
 class Timing(NamedTuple):
-    """Milliseconds per query, the least of several repeats: what the machine can do."""
+    """Milliseconds per query. The fastest of several repeats: what the machine can do."""
 
     wall_ms: float
     cpu_ms: float
@@ -97,10 +97,10 @@ def time_search(index: CodeIndex, queries: np.ndarray, k: int, repeats: int = 5)
 
 
 def linear_cost(sizes: np.ndarray, ms: np.ndarray) -> tuple[float, float]:
-    """(a, b) of ms = a + b N, least squares in relative error, neither below zero.
+    """(a, b) of ms = a + b N, both >= 0, fitted by least squares of the relative error.
 
-    The model of a scan: a fixed cost per query, and one comparison per code. It knows nothing of
-    caches or of memory that runs out: a projection far beyond the largest size is an estimate.
+    This is the model of a scan: a fixed cost per query, plus a cost per code. It does not know of
+    caches or of full memory, so far beyond the largest size it is only an estimate.
     """
     sizes, ms = np.asarray(sizes, float), np.asarray(ms)
     (a, b), _ = nnls(np.stack([1 / ms, sizes / ms], axis=1), np.ones(len(sizes)))

@@ -1,4 +1,4 @@
-"""Where the kit's files are, and the nearest valid name for one that is not known."""
+"""Where the kit's files are, and what to suggest for a name that is not known."""
 
 import difflib
 import os
@@ -18,7 +18,7 @@ def in_checkout() -> bool:
 def home() -> Path:
     """The folder that holds data/cache, data/toy and results.
 
-    What the variable FDHMFE_HOME names; else the checkout; without one, the working folder.
+    The one that the variable FDHMFE_HOME names, else the checkout, else the working folder.
     """
     if named := os.environ.get("FDHMFE_HOME"):
         return resolve(named)
@@ -26,7 +26,7 @@ def home() -> Path:
 
 
 def shipped(name: str) -> Path:
-    """A file or folder of the repository: the checkout's own, else the wheel's copy."""
+    """The path of a file or folder of the repository; in a wheel, that of the copy it holds."""
     return (REPOSITORY if in_checkout() else PACKAGE / "shipped") / name
 
 

@@ -1,4 +1,4 @@
-"""Coders: what a network says of B images becomes relaxed codes, whose signs are the bits."""
+"""Coders turn a network's output for B images into relaxed codes, whose signs are the bits."""
 
 from collections.abc import Callable
 

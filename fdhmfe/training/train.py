@@ -75,7 +75,7 @@ class Fitted(NamedTuple):
 
 
 class LossError(FloatingPointError):
-    """The loss of a batch is not finite; places (B,): of its images among those trained on."""
+    """The loss of a batch is not finite. places (B,): its images among the training images."""
 
     def __init__(self, message: str, places: np.ndarray) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ def fit(
 ) -> Fitted:
     """Train `method.network` in place, on the device it is on, for `config.epochs` epochs.
 
-    rows (M,): rows of the data set's table; labels (M,): theirs. `checkpoint` is written after each
+    rows (M,): table rows to train on; labels (M,): theirs. `checkpoint` is written after each
     epoch, so a killed run continues after its last whole epoch. All random numbers of an epoch
     follow from (seed, epoch): a resumed run ends with exactly the weights of an uninterrupted one.
     Raises LossError if the loss is not finite.

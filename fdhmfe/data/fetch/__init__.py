@@ -1,1 +1,1 @@
-"""Official archives: where they are, how they are fetched, checked and unpacked."""
+"""The archives of official data sets: where they are; how to fetch, check and unpack them."""

@@ -20,13 +20,13 @@ from fdhmfe.support.files import atomic
 from fdhmfe.support.progress import progress
 
 PIECE, MEBIBYTE = 2**14, 2**20
-TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
-ATTEMPTS = 6  # in a row that bring no byte; set by hand, as the times are
+TIMEOUT = (20.0, 60.0)  # seconds: to connect, and to wait for the next byte
+ATTEMPTS = 6  # attempts in a row without a new byte; set by hand, like the times
 WAIT = wait_exponential_jitter(initial=1, max=60)  # seconds
 
 
 class DownloadError(OSError):
-    """A file could not be fetched, or is not what it should be; the message says what to do."""
+    """A file cannot be fetched, or is not the one expected; the message says what to do."""
 
 
 class Interrupted(OSError):
@@ -44,8 +44,8 @@ PASSING = (
 def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
     """Download `url` to `target`, unless it is there; returns how it was checked (see `verify`).
 
-    A file that fails its checksum is discarded and fetched again, once: a resumed file may be made
-    of two versions. Raises DownloadError.
+    A file that fails its checksum is deleted and fetched once more, because a resumed file may be
+    mixed from two versions. Raises DownloadError.
     """
     partial = target.with_name(f"{target.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
 
 
 def persist(url: str, partial: Path, size: int) -> None:
-    """Try until the file is complete; DownloadError after ATTEMPTS tries that brought no byte."""
+    """Try until the file is complete; DownloadError after ATTEMPTS tries without a new byte."""
     before = -1
     while arrived(partial) > before:
         before = arrived(partial)
@@ -99,7 +99,7 @@ def append_rest(url: str, partial: Path, size: int) -> None:
     version = version_of(partial)
     mark = version.read_text() if version.exists() else ""
     have = arrived(partial) if mark else 0
-    # "identity": else requests would unpack a .gz on the way. Some servers want a name.
+    # "identity": else requests would unpack a .gz. Some servers refuse clients without a name.
     headers = {"Accept-Encoding": "identity", "User-Agent": "fdhmfe"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": mark}
@@ -107,11 +107,11 @@ def append_rest(url: str, partial: Path, size: int) -> None:
         refuse(answer)
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             if answer.headers.get("Content-Range", "").endswith(f"/{have}"):
-                return  # it was whole: killed between the last byte and the renaming
+                return  # it is whole: it was killed just before the renaming
             discard(partial)
             raise Interrupted("the file has changed on the server: starting over")
         if answer.status_code != requests.codes.partial_content:
-            have = 0  # the whole file comes
+            have = 0  # the server sends the whole file
         elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             discard(partial)
             raise Interrupted("the server sent another part: starting over")
@@ -119,11 +119,11 @@ def append_rest(url: str, partial: Path, size: int) -> None:
         total = have + int(length) if length else size
         if size and total != size:
             raise DownloadError(
-                f"{url} has {total:,} bytes, not the published {size:,}: look there"
+                f"{url} has {total:,} bytes, not the published {size:,}: is there a new version?"
             )
         make_room(partial, total - have)
         with open(partial, "ab" if have else "wb") as file:
-            if not have:  # only now: old bytes must not meet a new version
+            if not have:  # only now, when the old bytes are gone
                 version.write_text(mark_of(answer.headers))
             steps = max(0, total - have) // MEBIBYTE
             for _ in progress(save(answer, file), f"{partial.stem}, MiB", total=steps):
@@ -133,7 +133,7 @@ def append_rest(url: str, partial: Path, size: int) -> None:
 
 
 def save(answer: requests.Response, file: BinaryIO) -> Iterator[None]:
-    """Write the answer piece by piece (a broken piece is lost), and yield after each mebibyte."""
+    """Write the answer in pieces (a broken piece is lost); yields after each mebibyte."""
     for number, piece in enumerate(answer.iter_content(PIECE), 1):
         file.write(piece)
         if number % (MEBIBYTE // PIECE) == 0:
@@ -150,18 +150,18 @@ def refuse(answer: requests.Response) -> None:
 
 
 def version_of(partial: Path) -> Path:
-    """The file that notes to which version of the server's file `partial` belongs."""
+    """The file that holds the version mark (see `mark_of`) of what is in `partial`."""
     return partial.with_name(f"{partial.name}.etag")
 
 
 def discard(partial: Path) -> None:
-    """Remove what has arrived, and the version it belongs to."""
+    """Remove what has arrived, and its version mark."""
     for path in (partial, version_of(partial)):
         path.unlink(missing_ok=True)
 
 
 def mark_of(headers: Mapping[str, str]) -> str:
-    """What identifies this version of the file; empty if a download of it cannot be resumed."""
+    """A mark of the file's version: strong ETag, else date. Empty: a download cannot be resumed."""
     etag = headers.get("ETag", "W/")
     return headers.get("Last-Modified", "") if etag.startswith("W/") else etag
 
@@ -184,17 +184,17 @@ def keeps(partial: Path) -> str:
 
 
 def say(state: RetryCallState) -> None:
-    """Tell a person why the next try waits."""
-    assert state.outcome and state.next_action  # what is set when a try has failed
+    """Print why the transfer broke off, and when the next try starts."""
+    assert state.outcome and state.next_action  # both are set when a try has failed
     cause, seconds = state.outcome.exception(), state.next_action.sleep
     print(f"broken off ({cause}); next try in {seconds:.0f} s", flush=True)
 
 
 def verify(path: Path, checksum: str, size: int = 0) -> str:
-    """Return how a file was checked; DownloadError if it is not the one expected.
+    """Check size and checksum of a file; returns how. DownloadError if it is not the one expected.
 
-    Without a published checksum, the SHA-256 of the first copy seen is recorded in `<name>.sha256`
-    beside it (as sha256sum writes it), and later copies are compared with that.
+    If no checksum is published, the SHA-256 of the first copy is written to `<name>.sha256` beside
+    it, in the form of sha256sum. Later copies are compared with that.
     """
     if size and path.stat().st_size != size:
         raise DownloadError(f"{path} has {path.stat().st_size:,} bytes, not {size:,}")

@@ -1,6 +1,6 @@
-"""Unpack an archive from the internet: only files and folders, below one folder, of sane size.
+"""Unpack an archive from the internet safely: no links, no paths outside the folder, no bombs.
 
-All headers are checked before the first byte is written, so a refused archive leaves nothing.
+All entries are checked before the first byte is written, so a refused archive leaves no files.
 """
 
 import gzip
@@ -15,16 +15,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fdhmfe.support.progress import progress
 
 MOST_FILES = 1_000_000
-EXPANSION, SLACK = 3, 2**28  # set by hand: photographs hardly shrink; more is a bomb
+EXPANSION, SLACK = 3, 2**28  # set by hand: photographs hardly shrink, so more is a bomb
 
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
-    *(EOFError, RuntimeError),  # the latter: a zip with a password or an odd method
+    *(EOFError, RuntimeError),  # RuntimeError: a zip with a password or an odd method
 )
 
 
 class ExtractError(OSError):
-    """An archive is damaged, or holds what it should not; the message names the member."""
+    """An archive is damaged, or holds what it should not; the message names the archive."""
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -47,7 +47,7 @@ def extract(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as tarred:
                 members = list_members(archive, tarred)
                 check_size(archive, [member.size for member in members], folder)
-                # Not as an argument, which Python 3.11.3 and older do not know
+                # Not as an argument: Python 3.11.3 and older do not have it.
                 tarred.extraction_filter = getattr(tarfile, "data_filter", None)
                 for member in progress(members, label):
                     tarred.extract(member, folder, set_attrs=False)
@@ -58,7 +58,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def list_members(archive: Path, tarred: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """Every entry of a tar; reads it all once, so that damage shows before anything is written."""
+    """Every entry of a tar. Reads all of it, so that damage is found before anything is written."""
     found: list[tarfile.TarInfo] = []
     for member in tarred:
         check_member(archive, member.name, member.isdir() or member.isreg())
@@ -71,7 +71,7 @@ def list_members(archive: Path, tarred: tarfile.TarFile) -> list[tarfile.TarInfo
 
 
 def check_member(archive: Path, name: str, plain: bool) -> None:
-    """ExtractError for a name that might lead outside, on any system, or what is not `plain`."""
+    """ExtractError if a name leads outside, on any system, or is not `plain`: a file or folder."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     if path.is_absolute() or ".." in windows.parts or "\\" in name or windows.drive or "\0" in name:
         raise ExtractError(f"{archive}: {name!r} would be written outside: not unpacked")

@@ -1,4 +1,4 @@
-"""Bring an official data set into a folder (fetch, check, unpack), or say how to do it by hand."""
+"""Fetch, check and unpack an official data set, or say how to do that by hand."""
 
 import os
 import shutil
@@ -13,22 +13,22 @@ from fdhmfe.data.fetch.sources import SOURCES, Archive, Source
 
 
 def obtain(name: str, root: Path, *, download: bool = True) -> None:
-    """Make `root` hold the data set `name`, from the archives in it or, if allowed, the internet.
+    """Unpack data set `name` into `root`, from archives in `root` or, if `download`, the internet.
 
-    Does nothing if the data set is already there. Raises DataError (with instructions, if a person
-    has to act), DownloadError or ExtractError.
+    Does nothing if the data set is already there. Raises DataError, which says what you have to do
+    by hand, DownloadError or ExtractError.
     """
     source = SOURCES[name]
     if source.is_in(root):
-        return  # writing nothing: the folder may be read-only
+        return  # before anything is written: the folder may be read-only
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{name}.lock"):
         if source.is_in(root):
             return
         if (root / source.folder).exists():
             raise DataError(
-                f"{root / source.folder} lacks {source.marker}: it is not whole; move it away, "
-                "or complete it"
+                f"{root / source.folder} lacks {source.marker}: it is not whole; add what is "
+                "missing, or move it away"
             )
         archives = wanted(source, root, download)
         if not archives:
@@ -40,13 +40,13 @@ def obtain(name: str, root: Path, *, download: bool = True) -> None:
 
 
 def wanted(source: Source, root: Path, download: bool) -> list[Archive]:
-    """The archives that are there or may be fetched; an empty list if a needed one is neither."""
+    """The archives that are there or can be fetched; an empty list if a needed one is neither."""
     able = [a for a in source.archives if (root / a.name).exists() or (download and a.url)]
     return able if all(a in able or a.optional for a in source.archives) else []
 
 
 def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -> None:
-    """Unpack into `partial`, then move all of it into `root`: the data set is whole or absent."""
+    """Unpack into `partial`, then move all to `root`: so the data set is whole or not there."""
     shutil.rmtree(partial, ignore_errors=True)
     for archive in archives:
         (partial / archive.into).mkdir(parents=True, exist_ok=True)
@@ -56,14 +56,14 @@ def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -
             extract(root / archive.name, partial / archive.into)
     if not (partial / source.folder / source.marker).exists():
         raise ExtractError(f"{archives[0].name} does not hold {source.folder}/{source.marker}")
-    # The data set's own folder goes last, so that it stands for all.
+    # The data set's own folder goes last: if it is there, all is there.
     for entry in sorted(partial.iterdir(), key=lambda path: path.name == source.folder):
         os.replace(entry, root / entry.name)
     partial.rmdir()
 
 
 def instructions(name: str, root: Path) -> str:
-    """What a person must fetch, from where, where to put it, and which command to run then."""
+    """What you must fetch, from where, where to put it, and which command to run then."""
     source = SOURCES[name]
     lines = [f"{source.title} is not in {root}. {source.by_hand}".rstrip()]
     lines += [f"  from  {source.home}", f"  terms {source.terms}"]

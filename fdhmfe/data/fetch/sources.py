@@ -8,9 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch. Without `url`, a person has to fetch it; `size` is in bytes, 0: unknown.
+    """A file to fetch. Without a `url`, a person must fetch it. `size` is in bytes; 0: unknown.
 
-    `into` is the folder it is unpacked in, below the one that the data set is kept in.
+    It is unpacked into the folder `into`, which is inside the data set's `root`.
     """
 
     name: str
@@ -23,10 +23,10 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """An official data set. It is there if `marker` is in `folder`, or in the folder given.
+    """An official data set. It is there if the file `marker` is in `folder`, or in `root` itself.
 
-    `sizes` are images per split; `all` counts them together where the split is not the owner's.
-    `by_hand` says what a person must do where a program may or can not fetch the archives.
+    `sizes`: images per split, or `all` of them if the owner gives no split. `by_hand` says what a
+    person must do if a program is not allowed, or not able, to fetch the archives.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Source:
 
 
 def read_sources(file: Path) -> Mapping[str, Source]:
-    """The data sets of a list by name, in its order; an unknown field is a TypeError."""
+    """The data sets of a TOML file by name, in its order; TypeError for an unknown field."""
     sources = {}
     for name, table in tomllib.loads(file.read_text(encoding="utf-8")).items():
         archives = tuple(Archive(**archive) for archive in table.pop("archives", ()))

@@ -21,7 +21,7 @@ Reading = tuple[list[str], pd.DataFrame]  # class names; table with path, label,
 
 
 def given_folder(config: Config) -> Path:
-    """The official folder in the folder that `data_dir` names, else that folder itself.
+    """The data set's official folder: it is inside `data_dir`, or is `data_dir` itself.
 
     If `data_dir` is missing, a DataError says how to give it.
     """
