@@ -80,10 +80,11 @@ class TrainedRun:
 
     @cached_property
     def model_id(self) -> str:
-        """A hash of what makes the codes: the weights of head and backbone, and the image size."""
+        """A hash of what makes the codes: weights of head and backbone, image size, and coder."""
         backbone = read_json(self.folder / "env.json")["backbone_id"]
         weights = file_hash(self.folder / "model.safetensors")
-        return content_hash(weights, backbone, self.config.image_size)
+        coder = self.config.composition.coder
+        return content_hash(weights, backbone, self.config.image_size, coder)
 
     @cached_property
     def inputs(self) -> Inputs:

@@ -23,11 +23,11 @@ class Job(NamedTuple):
 
 def state_of(places: Mapping[str, str]) -> str:
     """A hash that changes with the package's code, and with the data and weights in `places`."""
-    kinds = (".py", ".csv", ".js", ".html")
-    package = sorted(path for path in PACKAGE.rglob("*") if path.suffix in kinds)
+    files = (path for path in PACKAGE.rglob("*") if path.is_file())
+    package = sorted(path for path in files if path.suffix != ".pyc")
     read = [Path(places[name]) for name in ("data_dir", "weights") if name in places]
-    files = [f for place in read if place.exists() for f in sorted([place, *place.rglob("*")])]
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    given = [f for place in read if place.exists() for f in sorted([place, *place.rglob("*")])]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in given]
     return content_hash([file_hash(path) for path in package], stats)
 
 

@@ -91,6 +91,18 @@ def test_a_run_opens_without_its_images_where_the_backbone_is_not_made_of_them(b
     assert again.model_id == run.model_id
 
 
+def test_codes_of_another_coder_are_of_another_model(root):
+    runs = [open_run(experiment.run(small_run(root, coder=name))) for name in ("sign", "read-out")]
+    weights = [run.head.state_dict() for run in runs]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert runs[0].model_id != runs[1].model_id
+    for run in runs:
+        stored = read_codes(run.folder)["query_codes"]
+        data = run.inputs.dataset
+        images = [data.root / path for path in data.table.path.iloc[data.rows("test")]]
+        np.testing.assert_array_equal(run.encode(images), stored)
+
+
 def test_a_run_on_the_kit_s_own_backbone_opens_without_images(tmp_path, monkeypatch):
     write_json(tmp_path / "env.json", {"backbone_id": file_hash(SHIPPED)})
     monkeypatch.setattr(trained, "open_dataset", pytest.fail)
