@@ -56,9 +56,9 @@ reproduce: env ## Run all notebooks headless; results go to results/PROFILE
 		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
 
-check: env ## Lint, check format and types, run the quick tests (two minutes)
+check: env ## Lint, check format and types, run the quick tests (two minutes on two cores)
 	$(STATIC)
-	"$(RUN)" -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 "$(RUN)" -m pytest -m "not slow" -n auto $(PYTEST_ARGS)
 
 test: env ## Lint, check format and types, run all tests (what CI runs)
 	$(STATIC)

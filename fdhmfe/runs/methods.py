@@ -52,7 +52,7 @@ def class_codes(objective: type[Objective], config: Config, classes: int) -> np.
     draw = objective.class_codes
     if draw is maxmin_proxies and config.proxies == "random":
         draw = random_proxies
-    return None if draw is None else draw(classes, config.bits, config.seed)
+    return draw(classes, config.bits, config.seed)
 
 
 def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:
