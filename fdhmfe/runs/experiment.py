@@ -139,7 +139,7 @@ def encode(method: Method, inputs: Inputs) -> Encoded:
     )
     query_labels, database_labels = map(inputs.dataset.labels, (query, database))
     centres = class_means(u_database, database_labels)
-    proxies: torch.Tensor | None = method.network.proxies
+    proxies: torch.Tensor | None = model.proxies
     if proxies is not None and len(proxies) >= len(centres):
         centres = proxies.cpu()
     return Encoded(u, u_database, query_labels, database_labels, centres)

@@ -21,7 +21,7 @@ class NumpyIndex(LocalIndex):
         self.words = np.zeros((0, -(-identity.bits // WORD)), np.uint64)  # (N, W)
 
     def _append(self, words: np.ndarray) -> None:
-        self.words = np.concatenate([self.words, words])
+        self.words = np.concatenate([self.words, words]) if len(self) else words
 
     def _search(self, words: np.ndarray, k: int) -> Hits:
         parts = [self._nearest(words[rows], k) for rows in blocks(len(words), self._rows(k))]

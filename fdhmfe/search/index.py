@@ -99,10 +99,16 @@ class LocalIndex(CodeIndex):
         return len(self.ids)
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
-        new = ~np.isin(ids, self.ids, assume_unique=True)
+        if not len(ids):
+            return
+        if not len(self):  # the usual case: no copy is made, for there may be ten million codes
+            self._append(words)
+            self.ids = ids
+            return
+        new = self.ids[np.searchsorted(self.ids, ids).clip(max=len(self) - 1)] != ids
         if not new.any():
             return
-        if len(self) and ids[new][0] < self.ids[-1]:
+        if ids[new][0] < self.ids[-1]:
             raise ValueError(
                 f"id {ids[new][0]} is new, but the index already holds {self.ids[-1]}: add codes "
                 "in ascending order of their ids, or build the index anew from all of them"
