@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def run_folder(config: Config, dataset_hash: str, backbone_id: str) -> Path:
     return config.output_dir / "runs" / run_id(config, dataset_hash, backbone_id)
 
 
+@cache  # asked for every run of a sweep; a process keeps the code it has loaded
 def source_hash() -> str:
     """Changes with the code that a run depends on, so that an outdated run is never reused."""
     return code_identity(PACKAGE / place for place in PASSED)

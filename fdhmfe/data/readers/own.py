@@ -6,7 +6,7 @@ label, split and mask. It raises DataError for lists that are missing, malformed
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +35,7 @@ LEEDS_SPECIES = (
 )
 
 
+@cache  # asked for every run, as source_hash is
 def toy_source() -> str:
     """Changes with the code that draws the embedded set."""
     return code_identity([Path(species.__file__).parent])
