@@ -201,7 +201,7 @@ class FDHMFELoss(Objective):
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
         """The weighted sum, and each term before weighting; ValueError without proxies."""
-        u, _, logits, kept, classes, _ = output
+        u, _, logits, kept, classes, *_ = output
         proxies = proxies_of(output)
         terms: dict[str, Callable[[], Tensor]] = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),

@@ -22,6 +22,7 @@ class Output(NamedTuple):
     token_logits: Sequence[Tensor] = ()  # per stage (B, S_l, Y): the class logits of all tokens
     kept_index: Sequence[Tensor] = ()  # per stage (B, n): the positions of the kept tokens
     class_logits: Tensor | None = None  # (E, B, Y) from E classifiers of the image
+    features: Tensor | None = None  # (B, C) pooled, before any hashing: for coders fitted to them
     own: Any = None  # for an objective that is made for this network
 
 
@@ -29,6 +30,7 @@ class HashNetwork(nn.Module):
     """Base of all networks: L maps (B, C_l, H_l, W_l) -> Output. One proxy per class, or none."""
 
     proxies: Tensor | None
+    refines: bool = False  # takes one more map, after the L: what the backbone's last block takes
 
     def __init__(self, proxies: np.ndarray | None = None) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class FDHMFE(HashNetwork):
         graph_depth: int = 1,
         fusion: bool = True,
         selection: bool = True,
-        proxy_readout: bool = True,
+        proxy_readout: bool = False,
         dropout: float = 0.2,
         proxies: np.ndarray | None = None,
     ) -> None:
@@ -165,12 +167,14 @@ class FDHMFE(HashNetwork):
         nodes, node_index, kept_index, token_logits = self.selector(self.fusion(maps))
         tokens = [to_tokens(x) for x in maps]  # (B, S_l, C_l)
         deep = self.deep_norm(nodes[-1].mean(1))  # (B, D)
-        whole = RAW_SCALE * self.whole_norm(tokens[-1].mean(1))  # (B, C_L)
+        features = tokens[-1].mean(1)  # (B, C_L)
+        whole = RAW_SCALE * self.whole_norm(features)
         parts = RAW_SCALE * self.node_mean(tokens, node_index)  # (B, sum of C_l)
         v = self.dropout(torch.cat([self.graph(nodes), deep, whole, parts], dim=1))
         u = self.hash(v)  # (B, K)
         if self.readout is None:
-            return Output(u, self.proxies, token_logits, kept_index)
+            return Output(u, self.proxies, token_logits, kept_index, features=features)
         votes = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
         class_logits, code = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
-        return Output(u + code, self.proxies, token_logits, kept_index, class_logits)
+        found = (token_logits, kept_index, class_logits, features)
+        return Output(u + code, self.proxies, *found)

@@ -6,20 +6,21 @@ Parts are imported only when a run is built.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pkgutil import resolve_name
 from typing import Any
 
 NETWORKS: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.network:FDHMFE",
     "pooled": "fdhmfe.baselines.networks:PooledHash",
+    "classifier": "fdhmfe.baselines.networks:Classifier",
     "parts": "fdhmfe.baselines.networks:PartHash",
     "semicon": "fdhmfe.baselines.networks:SEMICON",
-    "lsh": "fdhmfe.baselines.networks:RandomProjection",
-    "itq": "fdhmfe.baselines.networks:ITQ",
+    "features": "fdhmfe.training.finetune:MeanPool",
 }
 OBJECTIVES: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
+    "softmax": "fdhmfe.baselines.objectives:SoftmaxLoss",
     "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
     "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
     "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
@@ -30,9 +31,16 @@ OBJECTIVES: Mapping[str, str] = {
     "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs `parts`, too
 }
 CODERS: Mapping[str, str] = {
-    "sign": "fdhmfe.training.coders:sign",
-    "read-out": "fdhmfe.training.coders:read_out",
+    "sign": "fdhmfe.training.coders:Sign",
+    "read-out": "fdhmfe.training.coders:ReadOut",
+    "two-part": "fdhmfe.training.coders:TwoPart",
+    "lsh": "fdhmfe.training.coders:RandomProjection",
+    "itq": "fdhmfe.training.coders:ITQ",
 }
+
+
+ARRANGED: Mapping[str, Any] = {"arranged": True}  # ours: look-alike classes get similar proxies
+PLUS = {**ARRANGED, "proxy_readout": True}  # what FDH-MFE+ adds to the parts of the abstract
 
 
 @dataclass(frozen=True)
@@ -43,16 +51,21 @@ class Composition:
     title: str
     family: str  # methods of one family share a colour
     network: str
-    objective: str  # empty: the network is fitted in closed form, without labels
+    objective: str  # empty: nothing is trained; the coder is fitted to the features, without labels
     coder: str = "sign"
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what makes the method differ
 
 
 METHODS: Mapping[str, Composition] = {
     each.name: each
     for each in (
         Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
-        Composition("lsh", "LSH", "projections", "lsh", ""),
-        Composition("itq", "ITQ", "projections", "itq", ""),
+        Composition("fdh-mfe+", "FDH-MFE+", "ours", "fdh-mfe", "fdh-mfe", "two-part", PLUS),
+        Composition(
+            *("softmax", "softmax", "controls", "classifier", "softmax", "two-part", ARRANGED)
+        ),
+        Composition("lsh", "LSH", "projections", "features", "", "lsh"),
+        Composition("itq", "ITQ", "projections", "features", "", "itq"),
         Composition("dpsh", "DPSH", "pairs of images", "pooled", "dpsh"),
         Composition("hashnet", "HashNet", "pairs of images", "pooled", "hashnet"),
         Composition("adsh", "ADSH", "pairs of images", "pooled", "adsh"),
@@ -79,12 +92,15 @@ def find(method: str) -> Composition:
     return found
 
 
-def compose(method: str, **parts: str) -> Composition:
+def compose(method: str, trainable: str, **parts: str) -> Composition:
     """A method, its network, objective and coder replaced by those given; an empty name keeps one.
 
-    If a part is replaced, the method is named after its three parts.
+    If a part is replaced, the method is named after its three parts. A method without an objective
+    codes the features of a backbone; if that is `trainable`, a softmax classifier trains them.
     """
     own, given = find(method), {name: part for name, part in parts.items() if part}
+    if not own.objective and trainable != "none":
+        own = replace(own, network="classifier", objective="softmax")
     if not given:
         return own
     mixed = replace(own, **given)

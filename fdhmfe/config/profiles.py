@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 from fdhmfe.config.methods import METHODS
+from fdhmfe.support.places import suggest
 
 BITS = (12, 24, 32, 48)
 TUNED = Path(__file__).with_name("tuned.csv")  # written by fdhmfe.runs.tune
+KEYS = ("profile", "trainable", "method")  # of a row in it
 LARGE = dict(image_size=224, grid=7, width=128)
 PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -17,28 +19,35 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             toy_classes=12, toy_train=10, toy_test=6, embedded_epochs=3, views=2, epochs=3
         ),
         "quick": {},
-        "laptop": LARGE | dict(backbone="mobilenet_v2", views=6, epochs=15),
+        "laptop": LARGE
+        | dict(backbone="mobilenet_v2", views=6, trainable="tail")
+        | dict(backbone_learning_rate=1e-3, weight_decay=0.05),
         "paper": LARGE
-        | dict(backbone="resnet50", finetune=True, precision="bf16", workers=8)
+        | dict(backbone="resnet50", trainable="all", precision="bf16", workers=8)
         | dict(epochs=60, learning_rate=1e-3),
     }
 )
 
 
-# Settings that switch each part off. The ablation removes each part, and tries each part alone.
+# Settings that switch off each part of FDH-MFE. The ablation removes each, and tries each alone.
 OFF: Mapping[str, Mapping[str, Any]] = {
     "stages": dict(stages=1),
     "fusion": dict(fusion=False),
     "selection": dict(selection=False),
     "graph": dict(graph_depth=0),
     "maxmin": dict(proxies="random"),
-    "arrangement": dict(arranged=False),
-    "readout": dict(proxy_readout=False),
     "uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
     "background": dict(background_weight=0.0),
     "triplet": dict(triplet_weight=0.0),
     "quantisation": dict(quantisation_weight=0.0),
 }
+# The parts that the abstract names; the others are what these need, or how we built them
+ABSTRACT = ("stages", "graph", "maxmin", "background", "triplet")
+ADDED: Mapping[str, Mapping[str, Any]] = {  # switch off what FDH-MFE+ adds
+    "arrangement": dict(arranged=False),
+    "readout": dict(proxy_readout=False),
+}
+OPEN: Mapping[str, Any] = dict(feature_share=1 / 3)  # for classes never seen
 PLAIN: Mapping[str, Any] = {k: v for off in OFF.values() for k, v in off.items()}
 NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # a part that works only with others
 
@@ -49,18 +58,34 @@ def only(part: str) -> dict[str, Any]:
     return {key: value for key, value in PLAIN.items() if key not in kept}
 
 
-VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"full": {}, "plain": PLAIN}
-    | {f"no-{part}": off for part, off in OFF.items()}
-    | {f"only-{part}": only(part) for part in OFF}
+def without(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """A variant for each part, which switches it off."""
+    return {f"no-{part}": off for part, off in parts.items()}
+
+
+# The variants of each method that has some, beside "full"
+VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "fdh-mfe": {"plain": PLAIN, **without(OFF), **{f"only-{part}": only(part) for part in OFF}},
+        "fdh-mfe+": {"open": OPEN, **without(OFF), **without(ADDED)},
+        "softmax": {"open": OPEN, **without({"arrangement": ADDED["arrangement"]})},
+    }
 )
 
 
+def variant_settings(method: str, variant: str) -> Mapping[str, Any]:
+    """What a variant of a method changes; ValueError, with the nearest name, if it has no such."""
+    known = {"full": {}, **VARIANTS.get(method, {})}
+    if variant not in known:
+        raise ValueError(f"variant={variant!r} of {method} is not known{suggest(variant, known)}")
+    return known[variant]
+
+
 # Methods in the tables of notebooks 07 and 09, and seeds per cell, by profile
-FEW = ("fdh-mfe", "lsh", "csq", "orthohash", "a2-net")
+FEW = ("fdh-mfe", "fdh-mfe+", "softmax", "lsh", "csq", "orthohash", "a2-net")
 ALL = tuple(METHODS)
-TABLE_METHODS = {"smoke": FEW[:4], "quick": FEW, "laptop": ALL, "paper": ALL}
-SEEDS = {"smoke": (0,), "quick": (0,), "laptop": (0, 1), "paper": (0, 1, 2)}
+TABLE_METHODS = {"smoke": FEW[:-1], "quick": FEW, "laptop": ALL, "paper": ALL}
+SEEDS = {"smoke": (0,), "quick": (0,), "laptop": (0, 1, 2), "paper": (0, 1, 2)}
 DATASETS = (
     *("toy", "cub200", "aircraft", "nabirds", "vegfru", "vegfru_trainval", "food101"),
     *("dogs", "cars", "leeds_butterfly", "folder"),
@@ -76,10 +101,10 @@ def table_seeds(profile: str, dataset: str) -> tuple[int, ...]:
     return tuple(range(5)) if several and dataset == "leeds_butterfly" else SEEDS[profile]
 
 
-def tuning(profile: str, method: str) -> dict[str, float]:
-    """The learning rate and loss weight that runs/tune.py chose for a method; empty if none."""
+def tuning(profile: str, trainable: str, method: str) -> dict[str, str]:
+    """The settings that runs/tune.py chose for a method, as text; empty if it chose none."""
     with open(TUNED, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if (row.pop("profile"), row.pop("method")) == (profile, method):
-                return {name: float(value) for name, value in row.items()}
+            if tuple(row.pop(name) for name in KEYS) == (profile, trainable, method):
+                return {name: value for name, value in row.items() if value}
     return {}

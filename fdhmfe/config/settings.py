@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fdhmfe.config.methods import CODERS, METHODS, NETWORKS, OBJECTIVES, Composition, compose, find
-from fdhmfe.config.profiles import DATASETS, PROFILES, VARIANTS, tuning
+from fdhmfe.config.profiles import DATASETS, PROFILES, tuning, variant_settings
 from fdhmfe.support.places import home, resolve, suggest
 
 
@@ -29,7 +29,8 @@ class Config:
     network: str = ""  # replaces the method's own: a name, or module:Class
     objective: str = ""  # replaces the method's own loss: a name, or module:Class
     coder: str = ""  # replaces the method's own: a name, or module:function
-    variant: str = "full"  # which parts of fdh-mfe are switched off
+    trainable: str = "none"  # of the backbone: nothing, its tail (the last blocks), or all of it
+    variant: str = "full"  # of fdh-mfe and the like: a part switched off, or "open"
     bits: int = 48  # code length
     seed: int = 0  # decides initial weights, image order, views and proxies
     results_dir: str = ""  # empty: results in the checkout, else in the working folder
@@ -42,9 +43,8 @@ class Config:
     image_size: int = 128  # pixels per side that the backbone sees
     protocol: str = "all-classes"  # what is query, what database; validation: to choose settings
     validation_share: float = 0.2  # share of a train class used as queries in protocol validation
-    unseen_share: float = 0.05  # share of classes not trained on in protocol unseen@unseen
+    fold: int = 0  # 0 to 4: which fifth of the classes protocol folds holds out
     embedded_epochs: int = 36  # passes over the images that train the embedded backbone
-    finetune: bool = False  # train the backbone too, instead of reading cached stage features
     views: int = 4  # cached training views per image: whole, mirrored, then random crops
     grid: int = 8  # tokens per side: larger stage maps are average-pooled to it
     stages: int = 3  # how many of the backbone's stages are used, from the deepest
@@ -57,9 +57,12 @@ class Config:
     fusion: bool = True  # stages exchange features; false: each keeps its own
     selection: bool = True  # drop the tokens that say least about the class; false: keep all
     proxies: str = "maxmin"  # how class codes are drawn
-    arranged: bool = True  # classes whose training images look alike get similar proxies
+    arranged: bool = False  # classes whose training images look alike get similar proxies
     dropout: float = 0.2  # share of the features that a training step leaves out
-    proxy_readout: bool = True  # add to u the proxies' mean, weighted by class probability
+    hash_head: str = "linear"  # what gives u: a linear layer, or an MLP with one hidden layer
+    pooling: str = "last"  # which stages a network without tokens pools: the last, or all
+    proxy_readout: bool = False  # add to u the proxies' mean, weighted by class probability
+    feature_share: float = 0.0  # of the bits in a two-part code: from features, not from classes
 
     # losses
     scale: float = 8.0  # factor on the cosine of code and proxy, before the softmax
@@ -79,7 +82,7 @@ class Config:
     epochs: int = 12  # passes over the training images
     batch_size: int = 32  # images per step, in all processes together
     learning_rate: float = 4e-3  # the highest one, of all parts but the backbone
-    backbone_learning_rate: float = 1e-4  # the highest one, of a backbone that is fine-tuned
+    backbone_learning_rate: float = 1e-4  # the highest one, of what is trained of the backbone
     weight_decay: float = 0.3  # of AdamW, the optimiser
 
     # fine-tuning: a frozen backbone always computes in 32 bits, uncompiled, once
@@ -95,9 +98,8 @@ class Config:
     @property
     def composition(self) -> Composition:
         """The method's network, objective and coder, or those that replace them."""
-        return compose(
-            self.method, network=self.network, objective=self.objective, coder=self.coder
-        )
+        parts = dict(network=self.network, objective=self.objective, coder=self.coder)
+        return compose(self.method, self.trainable, **parts)
 
     @property
     def output_dir(self) -> Path:
@@ -113,11 +115,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "network": ("", *NETWORKS),
     "objective": ("", *OBJECTIVES),
     "coder": ("", *CODERS),
-    "variant": tuple(VARIANTS),
+    "trainable": ("none", "tail", "all"),
+    "hash_head": ("linear", "mlp"),
+    "pooling": ("last", "all"),
     "proxies": ("maxmin", "random"),
     "precision": ("32", "bf16"),
-    "protocol": ("all-classes", "unseen@unseen", "validation"),
+    "protocol": ("all-classes", "validation", "folds", "folds-validation", "half"),
 }
+FOLDS = 5  # of protocol folds: each class is unseen in one of them
 PARTS = ("method", "network", "objective", "coder")
 PATHS = ("data_dir", "weights", "results_dir")  # settings that are paths
 
@@ -149,9 +154,12 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
     checked = {name: check_type(name, value, TYPES[name]) for name, value in chosen.items()}
     checked |= {name: str(resolve(checked[name])) for name in PATHS if checked.get(name)}
     method = checked.get("method", Config.method)
-    find(method)  # imports module:NAME, so that a wrong one fails at once
-    variant = VARIANTS[checked.get("variant", Config.variant)]
-    config = Config(**{**PROFILES[profile], **tuning(profile, method), **variant, **checked})
+    own = find(method).settings  # imports module:NAME, so that a wrong one fails at once
+    variant = variant_settings(method, checked.get("variant", Config.variant))
+    base = {**PROFILES[profile], **own}
+    trainable = {**base, **checked}.get("trainable", Config.trainable)
+    tuned = {k: TYPES[k](text) for k, text in tuning(profile, trainable, method).items()}
+    config = Config(**{**base, **tuned, **variant, **checked})
     check_values(config)
     return config
 
@@ -169,9 +177,8 @@ def check_values(config: Config) -> None:
         raise ValueError(
             f"keep={config.keep} is more than nodes={config.nodes}: every kept token is also a node"
         )
-    if config.variant != "full" and config.method != "fdh-mfe":
-        has_none = f"method {config.method!r} has none"
-        raise ValueError(f"variant={config.variant!r} switches a part of fdh-mfe off; {has_none}")
+    if not 0 <= config.fold < FOLDS:
+        raise ValueError(f"fold={config.fold} must be 0 to {FOLDS - 1}")
     if config.data_dir and config.dataset == "toy":
         raise ValueError(
             f"data_dir={config.data_dir!r} has no effect: dataset 'toy' draws its own images; "

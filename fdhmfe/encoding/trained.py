@@ -7,10 +7,11 @@ Letters: B images, K bits, L stages, S pixels per side, G squares per side of th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +23,18 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import Dataset, open_image
 from fdhmfe.data.door import open_dataset
-from fdhmfe.data.views import load_views, view_image
-from fdhmfe.features.backbone import StageBackbone, frozen
+from fdhmfe.data.views import Preprocessing, view_image
+from fdhmfe.features.backbone import StageBackbone
 from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.features.weights import recipe, shipped_recipe
 from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.runs.experiment import build_model
-from fdhmfe.runs.inputs import Inputs, open_backbone, prepare
+from fdhmfe.runs.inputs import Inputs, divide, open_backbone, prepare
 from fdhmfe.runs.methods import build_method
 from fdhmfe.runs.results import read_codes
 from fdhmfe.support.files import content_hash, file_hash, read_json
 from fdhmfe.training.coders import Coder
-from fdhmfe.training.finetune import FineTuned
+from fdhmfe.training.finetune import FineTuned, head_maps
 from fdhmfe.training.train import Method
 
 BATCH = 32  # images in the network at once
@@ -41,14 +42,23 @@ Picture = str | Path | Image.Image
 
 
 class Rounded(nn.Module):
-    """A frozen backbone whose maps are rounded to float16, like the maps in the feature cache."""
+    """The deepest maps of a frozen front, rounded to float16 like those in the feature cache."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, front: nn.Module, maps: int) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.front = front
+        self.maps = maps
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return [stage.half().float() for stage in self.backbone(images)]
+        images = images.contiguous(memory_format=torch.channels_last)
+        return [x.half().float() for x in self.front(images)[-self.maps :]]
+
+
+class Pixels(nn.Module):
+    """No front at all: the network takes the images."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [images]
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,10 @@ class TrainedRun:
 
     folder: Path
     config: Config
-    network: FineTuned  # [images (B, 3, S, S)] -> Output, the backbone included
+    front: Callable[[Tensor], list[Tensor]]  # images (B, 3, S, S) -> what the network takes
+    network: HashNetwork | FineTuned  # what the run trained
     coder: Coder  # Output -> relaxed codes (B, K), signed as the bits
+    preprocessing: Preprocessing
     shifts: list[float]  # of each stage's tokens, in cells: see `stage_views`
 
     @property
@@ -71,12 +83,12 @@ class TrainedRun:
     @property
     def head(self) -> HashNetwork:
         """The hashing network, which follows the backbone: L stage maps -> Output."""
-        return self.network.head
+        return self.method.head
 
     @property
     def method(self) -> Method:
         """What the run trained and stored. Its network takes the batches of `inputs.source`."""
-        return Method(self.network if self.config.finetune else self.head, None, self.coder)
+        return Method(self.network, None, self.coder)
 
     @cached_property
     def model_id(self) -> str:
@@ -103,24 +115,25 @@ class TrainedRun:
 
     def read(self, images: Sequence[Picture]) -> Tensor:
         """Whole images as the backbone takes them: (B, 3, S, S)."""
-        size = self.config.image_size
-        return torch.stack([view_image(opened(image), 0, 0, size) for image in images])
+        pre = self.preprocessing
+        return torch.stack([view_image(opened(image), 0, 0, pre) for image in images])
 
     def codes(self, pixels: Tensor) -> np.ndarray:
         """Codes (B, K) int8 of what `read` returns: from the mean of image and mirror image."""
-        views = [self.coder(self.network([view])) for view in (pixels, pixels.flip(-1))]
+        fronts = (self.front(view) for view in (pixels, pixels.flip(-1)))
+        views = [self.coder(self.network(inputs)) for inputs in fronts]
         return binarise(torch.stack(views).mean(0)).numpy()
 
     def maps(self, images: Sequence[Picture]) -> list[Tensor]:
         """The backbone's L stage maps of whole images: what the head takes."""
-        return self.network.maps(self.read(images))
+        return head_maps(self.network, self.front(self.read(images)))
 
     def row_maps(self, rows: np.ndarray) -> list[Tensor]:
-        """The L stage maps of table rows (B,) of the run's data set, cached unless fine-tuned."""
-        if self.config.finetune:
-            views = load_views(self.inputs.dataset, rows, 0, self.config.image_size)
-            return self.network.maps(views)
-        return self.inputs.source.plain_batches(rows)[0]
+        """The L stage maps of table rows (B,) of the run's data set, from its cache if it has one.
+
+        One more map follows if the head refines parts: see `HashNetwork.refines`.
+        """
+        return head_maps(self.network, self.inputs.source.plain_batches(rows)[0])
 
     def kept(self, maps: list[Tensor]) -> np.ndarray:
         """Which regions of the images each stage keeps, from their stage maps: see `kept_cells`."""
@@ -138,21 +151,24 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     config = read_config(folder, data_dir, weights)
     backbone = run_backbone(folder, config)
     stages = stage_views(backbone, config.image_size)[-config.stages :]
+    front, maps, trained, block = divide(config, backbone)
     state = load_file(folder / "model.safetensors")
     labels = torch.arange(class_count(folder, state))
-    method = build_method(config, [stage.channels for stage in stages], labels)
-    seen, precision = (backbone, config.precision) if config.finetune else (Rounded(backbone), "32")
-    network = FineTuned(seen, method.head, len(stages), precision)
-    shifts = [stage.shift for stage in stages]
-    run = TrainedRun(folder, config, network, method.coder, shifts)
+    method = build_method(config, [stage.channels for stage in stages], labels, block)
+    network: Any = method.network
+    if trained is not None:
+        network = FineTuned(trained, method.head, len(stages), config.precision)
+    before = Pixels() if front is None else Rounded(front, maps)
+    pre, shifts = backbone.preprocessing, [stage.shift for stage in stages]
+    run = TrainedRun(folder, config, before, network, method.coder, pre, shifts)
     try:
-        run.method.network.load_state_dict(state)
+        run.method.load_state(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
             f"the network in {folder} is of another version ({reason}): train again"
         ) from None
-    network.eval().requires_grad_(False)
+    run.method.modules.eval().requires_grad_(False)
     return run
 
 
@@ -186,7 +202,7 @@ def run_backbone(folder: Path, config: Config) -> StageBackbone:
     from_images = config.backbone == "embedded" and shipped_recipe() != recipe(config)
     dataset = run_dataset(folder, config) if from_images else None
     backbone, found = open_backbone(config, dataset)
-    if config.finetune:
+    if config.trainable == "all":
         return backbone  # the run's own weights take the place of these
     made = read_json(folder / "env.json")["backbone_id"]
     if made != found:
@@ -194,7 +210,7 @@ def run_backbone(folder: Path, config: Config) -> StageBackbone:
             f"{folder.name} was trained with backbone weights {made}, not {found}: give the right "
             "weights, or train again"
         )
-    return frozen(backbone)
+    return backbone
 
 
 def run_dataset(folder: Path, config: Config) -> Dataset:

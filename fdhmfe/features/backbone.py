@@ -20,6 +20,7 @@ from torch.fx.experimental.optimization import fuse
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from fdhmfe.data.views import Preprocessing
 from fdhmfe.support.places import suggest
 
 
@@ -27,17 +28,27 @@ class StageBackbone(nn.Module):
     """Images (B, 3, H, W) -> the deepest L stage maps (B, C_l, H_l, W_l), shallow to deep.
 
     Maps wider than `grid` are average-pooled to grid x grid, so that shallow stages do not have far
-    more tokens than deep ones.
+    more tokens than deep ones. `preprocessing`: how the images must be made.
     """
 
-    def __init__(self, extractor: Callable[[Tensor], list[Tensor]], grid: int) -> None:
+    def __init__(
+        self,
+        extractor: Callable[[Tensor], list[Tensor]],
+        grid: int,
+        preprocessing: Preprocessing,
+    ) -> None:
         super().__init__()
         self.extractor = extractor
         self.grid = grid
+        self.preprocessing = preprocessing
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps = self.extractor(images)
-        return [F.adaptive_avg_pool2d(x, self.grid) if x.shape[-1] > self.grid else x for x in maps]
+        return to_grid(self.extractor(images), self.grid)
+
+
+def to_grid(maps: Iterable[Tensor], grid: int) -> list[Tensor]:
+    """Maps (B, C_l, H_l, W_l), those wider than `grid` average-pooled to grid x grid."""
+    return [F.adaptive_avg_pool2d(x, grid) if x.shape[-1] > grid else x for x in maps]
 
 
 def pretrained(
@@ -50,9 +61,12 @@ def pretrained(
     """
     if name.startswith("timm/"):
         extractor = timm_extractor(name.removeprefix("timm/"), weights, stages)
+        preprocessing = timm_preprocessing(extractor, size)
     else:
         extractor = stage_extractor(torchvision_network(name, weights), stages, size)
-    return StageBackbone(extractor, grid).eval().to(memory_format=torch.channels_last)
+        preprocessing = Preprocessing(size)
+    backbone = StageBackbone(extractor, grid, preprocessing).eval()
+    return backbone.to(memory_format=torch.channels_last)
 
 
 def frozen(backbone: StageBackbone) -> StageBackbone:
@@ -155,6 +169,15 @@ def deepest_nodes(network: nn.Module, size: int) -> list[str]:
     names = {module: name for name, module in network.named_modules() if name}
     watch(network.eval(), names, record, size)
     return [found[side][1] for side in sorted(found, reverse=True)]
+
+
+def timm_preprocessing(network: nn.Module, size: int) -> Preprocessing:
+    """Mean, std and resampling that the weights of a timm network were trained with."""
+    known = timm.data.resolve_model_data_config(network)
+    resampling = known["interpolation"]
+    if resampling == "random":  # in training; timm evaluates with bilinear
+        resampling = "bilinear"
+    return Preprocessing(size, tuple(known["mean"]), tuple(known["std"]), resampling)
 
 
 def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:

@@ -18,6 +18,7 @@ from torch import Tensor
 from fdhmfe.data.dataset import Dataset
 from fdhmfe.data.views import load_views
 from fdhmfe.features.backbone import StageBackbone
+from fdhmfe.features.split import Front
 from fdhmfe.support.distributed import device
 from fdhmfe.support.files import build_once, content_hash, read_json, reserve, write_json
 from fdhmfe.support.progress import progress
@@ -53,10 +54,10 @@ def read_ahead(load: Callable[[A], B], batches: Iterable[A]) -> Iterator[B]:
 
 
 def cached_view(
-    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone, size: int
+    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone | Front
 ) -> StageCache:
     """Open the cache folder of one view, computing it first if needed (resumes when killed)."""
-    parts = (dataset, rows, view, backbone, size)
+    parts = (dataset, rows, view, backbone)
     done = build_once(folder, lambda partial: compute(partial, *parts), resume=True)
     stored = np.load(done / "rows.npy")
     if not np.array_equal(stored, rows):  # the same images, split in another way
@@ -67,14 +68,15 @@ def cached_view(
 
 
 def compute(
-    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone, size: int
+    folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone | Front
 ) -> None:
     """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
-    place = device()
+    place, pre = device(), backbone.preprocessing
     # A copy: the caller's stays on its device. A traced network's copy is no longer in eval mode.
     network = deepcopy(backbone).eval().to(place)
     with torch.inference_mode():
-        shapes = [x.shape[1:] for x in backbone(torch.zeros(1, 3, size, size))]  # (C_l, H_l, W_l)
+        blank = torch.zeros(1, 3, pre.size, pre.size)
+        shapes = [x.shape[1:] for x in backbone(blank)]  # (C_l, H_l, W_l)
     counter = folder / "progress.json"
     start = read_json(counter)["done"] if counter.exists() else 0
     np.save(folder / "rows.npy", rows)
@@ -87,7 +89,7 @@ def compute(
     stages = [np.load(file, mmap_mode="r+") for file in files]
     firsts = range(start, len(rows), BATCH)
     batches = (rows[first : first + BATCH] for first in firsts)
-    loaded = read_ahead(lambda batch: load_views(dataset, batch, view, size), batches)
+    loaded = read_ahead(lambda batch: load_views(dataset, batch, view, pre), batches)
     for first in progress(firsts, f"stage features, view {view}"):
         images = next(loaded)
         with torch.inference_mode():

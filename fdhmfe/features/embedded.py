@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fdhmfe.data.dataset import Dataset
-from fdhmfe.data.views import load_views
+from fdhmfe.data.views import Preprocessing, load_views
 from fdhmfe.features.cache import read_ahead
 from fdhmfe.support.progress import progress
 
@@ -82,7 +82,7 @@ def train_embedded(file: Path, dataset: Dataset, *, size: int, epochs: int, reci
     )
     for epoch in progress(range(epochs), "embedded backbone"):
         order = torch.randperm(len(rows))[: batches * BATCH].tensor_split(batches)
-        load = partial(load_views, dataset, view=2 + epoch, size=size)
+        load = partial(load_views, dataset, view=2 + epoch, pre=Preprocessing(size))
         images = read_ahead(load, (rows[chosen] for chosen in order))
         for chosen, batch in zip(order, images, strict=True):
             logits = network(batch.contiguous(memory_format=torch.channels_last))

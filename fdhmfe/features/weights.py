@@ -17,6 +17,7 @@ from fdhmfe.data import views
 from fdhmfe.data.dataset import Dataset
 from fdhmfe.data.door import open_dataset
 from fdhmfe.data.readers.own import toy_source
+from fdhmfe.data.views import Preprocessing
 from fdhmfe.features import embedded
 from fdhmfe.features.backbone import StageBackbone, stage_extractor
 from fdhmfe.features.embedded import EmbeddedNet, train_embedded
@@ -71,7 +72,7 @@ def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
     network = EmbeddedNet(outputs=len(state["classifier.bias"]))
     network.load_state_dict(state)
     extractor = stage_extractor(network, config.cached_stages, config.image_size)
-    backbone = StageBackbone(extractor, config.grid).eval()
+    backbone = StageBackbone(extractor, config.grid, Preprocessing(config.image_size)).eval()
     return backbone.to(memory_format=torch.channels_last)
 
 

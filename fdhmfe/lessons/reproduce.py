@@ -67,7 +67,8 @@ def reproduce(
     if len(todo) < len(notebooks):
         print(f"{len(notebooks) - len(todo)} notebooks are done; --again runs them too")
     with chdir(home()):  # where kernels start
-        return run_all(todo, job, 1 if settings.finetune else 2)  # two may not fit on a GPU
+        at_once = 1 if settings.trainable == "all" else 2  # two may not fit on a GPU
+        return run_all(todo, job, at_once)
 
 
 def run_all(notebooks: list[Path], job: Job, at_once: int) -> int:

@@ -2,6 +2,8 @@
 
 import time
 from contextlib import nullcontext
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.network import HashNetwork
 from fdhmfe.proxies import class_means
 from fdhmfe.runs import results
-from fdhmfe.runs.inputs import ImageSource, Inputs, prepare
+from fdhmfe.runs.inputs import Inputs, prepare
 from fdhmfe.runs.methods import build_method
 from fdhmfe.runs.scoring import Encoded, metric_rows
 from fdhmfe.runs.statistics import coverages, share_on_object
@@ -22,6 +24,7 @@ from fdhmfe.support import distributed
 from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
+from fdhmfe.training.coders import evidence
 from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
@@ -82,43 +85,45 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
     if solved is not None:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
     rows = metric_rows(encoded, config.composition.name, solved)
-    results.write_run(folder, config, history, encoded.codes, model.network, rows, facts)
+    results.write_run(folder, config, history, encoded.codes, model.state, rows, facts)
     remove_checkpoints(checkpoint)
 
 
 def build_model(config: Config, inputs: Inputs) -> Method:
     """The untrained method, with its backbone in front when that is fine-tuned."""
     labels = torch.from_numpy(inputs.dataset.labels(inputs.dataset.rows("train")))
-    method = build_method(config, inputs.channels, labels)
+    method = build_method(config, inputs.channels, labels, inputs.block)
     return method._replace(network=with_backbone(method.head, inputs))
 
 
 def with_backbone(head: HashNetwork, inputs: Inputs) -> HashNetwork | FineTuned:
-    """The network for the source's batches: the head; for images, the backbone and the head."""
-    if isinstance(inputs.source, ImageSource):
-        backbone = distributed.global_batch_norms(inputs.backbone)
-        return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
-    return head
+    """The network for the source's batches: what is trained of the backbone, and the head.
+
+    It trains a copy, so that the next run starts from the pretrained weights, too.
+    """
+    if inputs.trained is None:
+        return head
+    backbone = distributed.global_batch_norms(deepcopy(inputs.trained))
+    return FineTuned(backbone, head, len(inputs.channels), inputs.precision)
 
 
 def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path) -> train.Fitted:
-    """Train on the train split; the history of a closed-form method is empty.
+    """Train on the train split, then fit the coder. Without an objective, the history is empty.
 
     If objective and settings ask for it, the proxies are arranged first, by the pooled features.
     Raises FloatingPointError with the files of the batch whose loss is not finite.
     """
-    rows = inputs.dataset.rows("train")
-    head: Any = method.head
-    if method.objective is None:
-        head.fit(torch.from_numpy(pooled_features(inputs, rows)))
-        return train.Fitted([], None)
-    labels = inputs.dataset.labels(rows)
-    if method.objective.arranges and config.arranged:
-        head.arrange(pooled_features(inputs, rows), labels)
+    rows, source, fitted = inputs.dataset.rows("train"), inputs.source, train.Fitted([], None)
+    labels = torch.from_numpy(inputs.dataset.labels(rows))
+    if method.objective is not None and method.objective.arranges and config.arranged:
+        head: Any = method.head
+        head.arrange(pooled_features(inputs, rows), labels.numpy())
         head.proxies.copy_(distributed.as_the_first(head.proxies.cpu()))
     try:
-        source = inputs.source
-        return train.fit(method, source, rows, torch.from_numpy(labels), config, checkpoint)
+        if method.objective is not None:
+            fitted = train.fit(method, source, rows, labels, config, checkpoint)
+        train.fit_coder(method, source, rows, labels)
+        return fitted
     except train.LossError as error:
         files = ", ".join(inputs.dataset.table.path.iloc[rows[error.places]])
         raise FloatingPointError(
@@ -181,6 +186,7 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
 
 
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
-    """Mean token of the last stage, before any hashing: (M, C) for the given table rows."""
+    """Mean token of the last stage, before any training: (M, C) for the given table rows."""
     network = with_backbone(MeanPool(), inputs).to(distributed.device())
-    return train.relaxed_codes(network, inputs.source, rows).numpy()
+    features = partial(evidence, name="features")
+    return train.relaxed_codes(network, inputs.source, rows, features).numpy()

@@ -3,10 +3,11 @@
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import data
 from torch.utils.data import DataLoader
 
@@ -15,11 +16,13 @@ from fdhmfe.data import dataset as datasets
 from fdhmfe.data import views
 from fdhmfe.data.dataset import DataError, Dataset
 from fdhmfe.data.door import open_dataset
-from fdhmfe.data.views import PLAIN_VIEWS, load_views
+from fdhmfe.data.views import PLAIN_VIEWS, Preprocessing, load_views
 from fdhmfe.features import backbone as backbones
+from fdhmfe.features import split as splits
 from fdhmfe.features.backbone import StageBackbone, frozen, pretrained
 from fdhmfe.features.cache import StageCache, cached_view
 from fdhmfe.features.receptive_field import stage_views
+from fdhmfe.features.split import Front, split
 from fdhmfe.features.weights import embedded_backbone, embedded_weights
 from fdhmfe.support import distributed
 from fdhmfe.support.files import content_hash, file_hash
@@ -30,25 +33,31 @@ Plan = Iterable[tuple[np.ndarray, np.random.Generator]]  # each batch: rows (B,)
 # The settings that `prepare` reads: runs that agree in these share data, weights and features
 READ = (
     *("dataset", "data_dir", "toy_classes", "toy_train", "toy_test", "image_size"),
-    *("protocol", "validation_share", "unseen_share"),
-    *("backbone", "weights", "embedded_epochs", "finetune", "views", "grid", "cached_stages"),
+    *("protocol", "validation_share", "fold"),
+    *("backbone", "weights", "embedded_epochs", "trainable", "views", "grid", "cached_stages"),
 )
 
 
 @dataclass(frozen=True)
 class CachedSource:
-    """The deepest `stages` maps from the cache. For training, each image's view is random."""
+    """The deepest `maps` maps from the cache. For training, each image's view is random.
+
+    If several processes share a run and `shared` is set, a training batch holds only the images of
+    this process: the maps go through a tail, whose output is gathered.
+    """
 
     views: list[StageCache]
-    stages: int
+    maps: int
+    shared: bool = False
 
     def training_batches(self, plan: Plan) -> Generator[list[Tensor], None, None]:
         for rows, rng in plan:
-            yield self.training_batch(rows, rng)
+            drawn = rng.integers(len(self.views), size=len(rows))
+            own = distributed.share(np.arange(len(rows))) if self.shared else slice(None)
+            yield self.training_batch(rows[own], drawn[own])
 
-    def training_batch(self, rows: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-        drawn = rng.integers(len(self.views), size=len(rows))
-        parts = [view.read(rows[drawn == v], self.stages) for v, view in enumerate(self.views)]
+    def training_batch(self, rows: np.ndarray, drawn: np.ndarray) -> list[Tensor]:
+        parts = [view.read(rows[drawn == v], self.maps) for v, view in enumerate(self.views)]
         back = drawn.argsort(kind="stable").argsort()  # from the order of views to that of rows
         return [torch.cat(stage)[back] for stage in zip(*parts, strict=True)]
 
@@ -59,7 +68,7 @@ class CachedSource:
         self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
     ) -> Iterator[list[list[Tensor]]]:
         for rows in parts:
-            yield [self.views[view].read(rows, self.stages) for view in views]
+            yield [self.views[view].read(rows, self.maps) for view in views]
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class ImageSource:
     """
 
     dataset: Dataset
-    size: int
+    preprocessing: Preprocessing
     workers: int = 0
 
     def training_batches(self, plan: Plan) -> Generator[list[Tensor], None, None]:
@@ -82,7 +91,7 @@ class ImageSource:
             yield [images]
 
     def plain_batches(self, rows: np.ndarray) -> list[list[Tensor]]:
-        return [[load_views(self.dataset, rows, view, self.size)] for view in PLAIN_VIEWS]
+        return [[load_views(self.dataset, rows, view, self.preprocessing)] for view in PLAIN_VIEWS]
 
     def encoding_batches(
         self, parts: Sequence[np.ndarray], views: Sequence[int] = PLAIN_VIEWS
@@ -92,12 +101,12 @@ class ImageSource:
             yield [[next(images)] for _ in views]
 
     def decoded(self, draws: Iterable[tuple[np.ndarray, int]]) -> Iterator[Tensor]:
-        """The images (B, 3, size, size) of each (rows, view), in order, in memory a GPU can read.
+        """The images (B, 3, S, S) of each (rows, view), in order, in memory a GPU can read.
 
         Raises DataError naming a file that cannot be read.
         """
         loader: DataLoader = DataLoader(
-            Decoder(self.dataset, self.size),
+            Decoder(self.dataset, self.preprocessing),
             sampler=draws,
             batch_size=None,  # an element of the sampler is a batch
             num_workers=self.workers,
@@ -115,11 +124,11 @@ class Decoder(data.Dataset):
     """Decodes a batch of one view in a worker process. Returns a DataError, does not raise it."""
 
     dataset: Dataset
-    size: int
+    preprocessing: Preprocessing
 
     def __getitem__(self, draw: tuple[np.ndarray, int]) -> Tensor | DataError:
         try:
-            return load_views(self.dataset, *draw, self.size)
+            return load_views(self.dataset, *draw, self.preprocessing)
         except DataError as error:  # raised in a worker, it would arrive with a traceback
             return error
 
@@ -129,7 +138,8 @@ class Inputs:
     """Everything a run reads: the data, its backbone, and where batches come from."""
 
     dataset: Dataset
-    backbone: StageBackbone
+    trained: nn.Module | None  # of the backbone: what trains with the head, as it was pretrained
+    block: nn.Module | None  # a copy of the backbone's last block, where its tail is trained
     backbone_id: str  # identifies the backbone and its weights
     source: CachedSource | ImageSource
     channels: list[int]  # C_l of each stage
@@ -144,15 +154,36 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Inputs:
     """
     dataset = dataset or open_dataset(config)
     backbone, backbone_id = open_backbone(config, dataset)
-    source: CachedSource | ImageSource
-    if config.finetune:
-        source = ImageSource(dataset, config.image_size, config.workers)
-    else:
-        backbone = frozen(backbone)
-        source = CachedSource(open_views(config, dataset, backbone, backbone_id), config.stages)
     stages = stage_views(backbone, config.image_size)[-config.stages :]
     channels, shifts = [stage.channels for stage in stages], [stage.shift for stage in stages]
-    return Inputs(dataset, backbone, backbone_id, source, channels, shifts, config.precision)
+    division = divide(config, backbone)
+    source: CachedSource | ImageSource
+    if division.front is None:
+        source = ImageSource(dataset, backbone.preprocessing, config.workers)
+    else:
+        views = open_views(config, dataset, division.front, backbone_id)
+        source = CachedSource(views, division.maps, shared=division.trained is not None)
+    made = (division.trained, division.block, backbone_id, source)
+    return Inputs(dataset, *made, channels, shifts, config.precision)
+
+
+class Division(NamedTuple):
+    """A backbone, divided by what is cached and what trains with the head."""
+
+    front: StageBackbone | Front | None  # its maps are cached; None: images are read each time
+    maps: int  # how many of its maps a run reads, from the deepest
+    trained: nn.Module | None
+    block: nn.Module | None  # a copy of the tail's last block
+
+
+def divide(config: Config, backbone: StageBackbone) -> Division:
+    """Divide a backbone as `config.trainable` asks; ValueError if it has no tail (see `split`)."""
+    if config.trainable == "all":
+        return Division(None, 1, backbone, None)
+    if config.trainable == "none":
+        return Division(frozen(backbone), config.stages, None, None)
+    front, tail, block = split(backbone)
+    return Division(front, 1 + max(0, config.stages - tail.stages), tail, block)
 
 
 def open_backbone(config: Config, dataset: Dataset | None) -> tuple[StageBackbone, str]:
@@ -172,13 +203,14 @@ def open_backbone(config: Config, dataset: Dataset | None) -> tuple[StageBackbon
 
 
 def open_views(
-    config: Config, dataset: Dataset, backbone: StageBackbone, backbone_id: str
+    config: Config, dataset: Dataset, front: StageBackbone | Front, backbone_id: str
 ) -> list[StageCache]:
     """Cached features: plain views of every image, further views only of training images."""
-    source = code_identity(Path(str(module.__file__)) for module in (datasets, views, backbones))
+    modules = (datasets, views, backbones, splits)
+    source = code_identity(Path(str(module.__file__)) for module in modules)
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),
-        *(config.image_size, config.grid, config.cached_stages),
+        *(config.image_size, config.grid, config.cached_stages, type(front).__name__),
     )
     folder = home() / "data" / "cache" / f"{config.dataset}-{key}"
     return [
@@ -187,8 +219,7 @@ def open_views(
             dataset,
             np.arange(len(dataset.table)) if view in PLAIN_VIEWS else dataset.learnable,
             view,
-            backbone,
-            config.image_size,
+            front,
         )
         for view in range(config.views)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fdhmfe.config.methods import CODERS, NETWORKS, OBJECTIVES, part
 from fdhmfe.config.settings import Config
@@ -16,25 +16,29 @@ from fdhmfe.proxies import maxmin_proxies, random_proxies
 from fdhmfe.training.train import Method
 
 
-def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Method:
+def build_method(
+    config: Config, channels: Sequence[int], labels: Tensor, block: nn.Module | None = None
+) -> Method:
     """The parts that `config` names, initialised from `config.seed`.
 
-    channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1. Each part gets
-    the arguments that it names: settings, or facts of the data (channels, classes, labels).
-    Raises ValueError if the parts do not go together.
+    channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1; block: the
+    backbone's last block, for networks that refine parts by copies of it. Each part gets the
+    arguments that it names: settings, or facts of the data (channels, classes, labels, block). A
+    coder may leave fewer bits to the network. Raises ValueError if the parts do not go together.
     """
     torch.manual_seed(config.seed)
     chosen, classes = config.composition, int(labels.max()) + 1
     known: dict[str, Any] = asdict(config) | {"channels": list(channels), "classes": classes}
-    known |= {"labels": labels, "proxies": None}
-    coder = part(chosen.coder, CODERS)
+    known |= {"labels": labels, "proxies": None, "block": block}
+    coder = called(part(chosen.coder, CODERS), known)
+    known["bits"] = coder.network_bits
     if not chosen.objective:
         network = called(part(chosen.network, NETWORKS), known)
-        if not hasattr(network, "fit"):
+        if list(network.parameters()):
             raise ValueError(f"network {chosen.network!r} must be trained: name an objective")
         return Method(network, None, coder)
     objective = part(chosen.objective, OBJECTIVES)
-    known["proxies"] = class_codes(objective, config, classes)
+    known["proxies"] = class_codes(objective, config, classes, coder.network_bits)
     network = known["network"] = called(part(chosen.network, NETWORKS), known)
     if not list(network.parameters()):
         raise ValueError(f"network {chosen.network!r} has nothing to train for an objective")
@@ -44,7 +48,9 @@ def build_method(config: Config, channels: Sequence[int], labels: Tensor) -> Met
     return Method(network, called(objective, known), coder)
 
 
-def class_codes(objective: type[Objective], config: Config, classes: int) -> np.ndarray | None:
+def class_codes(
+    objective: type[Objective], config: Config, classes: int, bits: int
+) -> np.ndarray | None:
     """The proxies (Y, K) that an objective needs, drawn with `config.seed`; None if it needs none.
 
     With `proxies=random`, an ablation, coin flips replace the max-min ones.
@@ -52,7 +58,7 @@ def class_codes(objective: type[Objective], config: Config, classes: int) -> np.
     draw = objective.class_codes
     if draw is maxmin_proxies and config.proxies == "random":
         draw = random_proxies
-    return draw(classes, config.bits, config.seed)
+    return draw(classes, bits, config.seed)
 
 
 def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:

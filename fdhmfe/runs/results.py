@@ -23,8 +23,14 @@ from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
 from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import PACKAGE, REPOSITORY, in_checkout
 
-SHOWN = ("profile", "dataset", "backbone", "method", "variant", "bits", "seed", "protocol")
-SCORED = ("database_codes", "metric", "k", "ties", "n_query", "n_database", "value")
+SHOWN = (
+    *("profile", "dataset", "backbone", "trainable", "method", "network", "objective", "coder"),
+    *("hash_head", "pooling", "variant", "bits", "seed"),
+)
+SCORED = (
+    *("protocol", "fold", "database_codes"),
+    *("metric", "k", "ties", "n_query", "n_database", "value"),
+)
 COLUMNS = ("run_id", *SHOWN, *SCORED)  # of metrics.csv
 REFERENCES = ("class-id", "unquantised")  # rows beside the methods, made from FDH-MFE's own run
 # Settings that change no result: where files are, whether to reuse runs, how many workers help
@@ -41,7 +47,7 @@ FINE_TUNING = ("precision", "compile")  # no effect on a frozen backbone
 
 def run_id(config: Config, dataset_hash: str, backbone_id: str) -> str:
     """A readable name that changes with anything the codes depend on: settings, data, weights."""
-    aside = PLACES if config.finetune else PLACES + FINE_TUNING
+    aside = PLACES + FINE_TUNING if config.trainable == "none" else PLACES
     settings = {k: v for k, v in asdict(config).items() if k not in aside}
     key = content_hash(settings, dataset_hash, backbone_id)[:8]
     names = (config.dataset, config.composition.name, config.variant)
@@ -97,7 +103,7 @@ def write_run(
     config: Config,
     history: list[dict[str, float]],
     codes: Mapping[str, np.ndarray],
-    model: torch.nn.Module,
+    state: Mapping[str, torch.Tensor],
     rows: list[dict[str, Any]],
     facts: Mapping[str, Any],
 ) -> None:
@@ -106,11 +112,13 @@ def write_run(
     metrics.csv marks a finished run: an old one is removed before, the new one is renamed last.
     rows: those of scoring.metric_rows; the run's settings are added to them.
     """
+    chosen = config.composition
     common = {name: getattr(config, name) for name in SHOWN}
-    common |= {"run_id": folder.name, "method": config.composition.name}
+    common |= {part: getattr(chosen, part) for part in ("network", "objective", "coder")}
+    common |= {"run_id": folder.name, "method": chosen.name}
     table = pd.DataFrame([{**common, **row} for row in rows], columns=COLUMNS)
     epochs = pd.DataFrame(history or {"epoch": []})
-    state = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: v.cpu().contiguous() for k, v in state.items()}
     with ExitStack() as files:  # renamed in reverse order, at the end
 
         def write(name: str, content: bytes) -> None:
@@ -121,7 +129,7 @@ def write_run(
         write("env.json", json_bytes({**environment(), **facts}))
         write("history.csv", epochs.to_csv(index=False).encode())
         write("codes.npz", npz_bytes(codes))
-        write("model.safetensors", save(state))
+        write("model.safetensors", save(tensors))
         (folder / "metrics.csv").unlink(missing_ok=True)
 
 

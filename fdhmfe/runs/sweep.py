@@ -38,7 +38,7 @@ def sweep(
     again. At the end RuntimeError says which failed and why.
     """
     scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
-    jobs = jobs or (1 if any(c.finetune for c in configs) else os.cpu_count() or 1)
+    jobs = jobs or (1 if any(c.trainable == "all" for c in configs) else os.cpu_count() or 1)
     outcomes = finished(configs)
     if outcomes:
         print(f"reused {len(outcomes)} of {len(configs)} runs", flush=True)
@@ -113,7 +113,7 @@ def _attempt(number: int, config: Config, path: Sequence[str]) -> tuple[int, Out
     with warnings.catch_warnings(), ExitStack() as quiet:
         warnings.simplefilter("ignore", FutureWarning)
         # Fine-tuning takes hours: its lines are shown. Else the number of finished runs is enough.
-        if not config.finetune:
+        if config.trainable != "all":
             for redirect in (redirect_stdout, redirect_stderr):
                 quiet.enter_context(redirect(StringIO()))
         try:

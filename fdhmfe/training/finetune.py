@@ -1,10 +1,11 @@
-"""A backbone trained together with its hashing head."""
+"""A backbone, or its tail, trained together with a hashing head."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from fdhmfe.features.split import Tail
 from fdhmfe.network import HashNetwork, Output
 from fdhmfe.stages import to_tokens
 from fdhmfe.support import distributed
@@ -12,6 +13,8 @@ from fdhmfe.support import distributed
 
 class FineTuned(nn.Module):
     """A backbone and a hashing head trained together: [images (B, 3, H, W)] -> Output.
+
+    With the tail of a backbone it takes what the front returns, in place of images.
 
     With `precision` bf16 the backbone computes under autocast. The head always computes in 32 bits:
     its batch statistics and distances need them. If several processes train, each passes its share
@@ -37,19 +40,31 @@ class FineTuned(nn.Module):
         return self.head.proxies
 
     def forward(self, inputs: list[Tensor]) -> Output:
-        maps = self.maps(inputs[0])
+        maps = self.maps(inputs)
         return self.head([distributed.gather(x) for x in maps] if self.training else maps)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
+    def maps(self, inputs: list[Tensor]) -> list[Tensor]:
         """What the head reads of this process's images."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            maps = self.backbone(images)[-self.stages :]
-        return [x.float() for x in maps] if self.precision == "bf16" else maps
+        before: list[Tensor] = []
+        kind, half = inputs[0].device.type, self.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            if isinstance(self.backbone, Tail):
+                *maps, last = self.backbone(inputs)
+                before = [last] if self.head.refines else []
+            else:
+                images = inputs[0].contiguous(memory_format=torch.channels_last)
+                maps = self.backbone(images)
+        return [x.float() for x in maps[-self.stages :] + before]
+
+
+def head_maps(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    """What the head of a network reads: `inputs` themselves where no backbone is trained."""
+    return network.maps(inputs) if isinstance(network, FineTuned) else inputs
 
 
 class MeanPool(HashNetwork):
-    """Returns the mean of the last stage's map as `u`: the features that pooled methods use."""
+    """Returns the mean of the last stage's map as `u`: features to which a coder is fitted."""
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        return Output(to_tokens(maps[-1]).mean(1))
+        features = to_tokens(maps[-1]).mean(1)
+        return Output(features, features=features)

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -16,30 +17,43 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import PLAIN_VIEWS
 from fdhmfe.losses import Objective, Step
-from fdhmfe.network import HashNetwork
+from fdhmfe.network import HashNetwork, Output
 from fdhmfe.support import distributed
 from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
-from fdhmfe.training.coders import Coder, sign
+from fdhmfe.training.coders import Coder, evidence
 from fdhmfe.training.finetune import FineTuned
 
 ENCODING_BATCH = 128
+CODER = "coder."  # prefix of the coder's tensors in a stored run
 
 
 class Method(NamedTuple):
     """A network, its objective and its coder. Each of the three can be exchanged.
 
-    Without an objective the network is fitted in closed form: `network.fit(features (M, C))`.
+    Without an objective the network is not trained; only the coder is fitted.
     """
 
-    network: HashNetwork | FineTuned  # of L stage maps, or of images
+    network: HashNetwork | FineTuned  # of L stage maps, or of what its part of the backbone takes
     objective: Objective | None
-    coder: Coder = sign
+    coder: Coder
 
     @property
     def head(self) -> HashNetwork:
         """The hashing network, without a backbone in front."""
         return self.network.head if isinstance(self.network, FineTuned) else self.network
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What a finished run stores: the tensors of the network and of the coder."""
+        fitted = {f"{CODER}{name}": value for name, value in self.coder.state_dict().items()}
+        return {**self.network.state_dict(), **fitted}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Load what `state` returned; RuntimeError if it does not fit."""
+        fitted = {k: v for k, v in state.items() if k.startswith(CODER)}
+        self.coder.load_state_dict({k.removeprefix(CODER): v for k, v in fitted.items()})
+        self.network.load_state_dict({k: v for k, v in state.items() if k not in fitted})
 
     @property
     def modules(self) -> nn.ModuleDict:
@@ -223,7 +237,7 @@ def relaxed_codes(
     model: nn.Module,
     source: Source,
     rows: np.ndarray,
-    coder: Coder = sign,
+    coder: Callable[[Output], Tensor],
     batch: int = ENCODING_BATCH,
 ) -> Tensor:
     """Relaxed codes (M, K) of the given table rows, on the CPU. Their signs are the bits.
@@ -240,3 +254,17 @@ def relaxed_codes(
         codes = [coder(model(on_device(inputs, device))) for inputs in views]
         parts.append(torch.stack(codes).mean(0).cpu())
     return distributed.collect(torch.cat(parts), len(rows))
+
+
+def fit_coder(method: Method, source: Source, rows: np.ndarray, labels: Tensor) -> None:
+    """Fit the coder, if it needs that, to what the trained network says of the training images.
+
+    rows (M,): table rows; labels (M,): theirs.
+    """
+    if method.coder.needs:
+        values = {
+            name: relaxed_codes(method.network, source, rows, partial(evidence, name=name))
+            for name in method.coder.needs
+        }
+        method.coder.cpu().fit(labels, **values)
+        method.coder.to(distributed.device_of(method.network))
