@@ -50,7 +50,7 @@ class Lesson:
         print(f"✓ {claim}")
 
     def save(self, figure: Figure, name: str) -> None:
-        """Save a figure as PNG and SVG below results/<profile>/figures."""
+        """Save a figure as PNG, SVG and PDF below results/<profile>/figures."""
         folder = self.config.output_dir / "figures"
         paths = frames.save(figure, folder / f"{self.name}-{name}")
         print("saved", ", ".join(str(relative(path)) for path in paths))

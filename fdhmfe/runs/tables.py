@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fdhmfe.runs.latex import latex_table
 from fdhmfe.runs.results import PLACES, REFERENCES, headline, read_metrics
 from fdhmfe.support.files import atomic, read_json
 from fdhmfe.support.places import shipped
@@ -105,11 +106,11 @@ def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
-    wide = pivot_cells(cells).reset_index()
+    wide = pivot_cells(cells)
     contents = {
         "csv": cells.to_csv(index=False),
-        "md": f"{caption}\n\n{wide.to_markdown(index=False)}\n",
-        "tex": wide.style.hide(axis="index").to_latex(hrules=True, caption=caption),
+        "md": f"{caption}\n\n{wide.reset_index().to_markdown(index=False)}\n",
+        "tex": latex_table(wide, caption, stem.name),
     }
     paths = []
     for kind, text in contents.items():

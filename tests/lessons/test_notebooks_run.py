@@ -68,10 +68,12 @@ def test_every_notebook_is_kept_executed(results):
         assert all(counts), path.stem
 
 
-def test_every_figure_is_there_as_png_and_svg(results):
-    png = {path.stem for path in (results / "figures").glob("*.png")}
-    svg = {path.stem for path in (results / "figures").glob("*.svg")}
-    assert png == svg
+def test_every_figure_is_there_as_png_svg_and_pdf(results):
+    png, svg, pdf = (
+        {path.stem for path in (results / "figures").glob(f"*.{kind}")}
+        for kind in ("png", "svg", "pdf")
+    )
+    assert png == svg == pdf
     for path in ordered_notebooks():
         assert any(name.startswith(path.stem) for name in png), path.stem
 

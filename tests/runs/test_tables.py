@@ -94,7 +94,7 @@ def test_exports_hold_the_same_numbers(table, tmp_path):
     assert back["mean"].max() == pytest.approx(0.95)
     markdown, latex = (path.read_text(encoding="utf-8") for path in paths[1:])
     assert markdown.startswith("toy, 2 seeds\n\n| method")
-    assert "82.0 ± 2.0" in markdown and "82.0 ± 2.0" in latex
+    assert "82.0 ± 2.0" in markdown and r"82.0 & $\pm$ 2.0" in latex
 
 
 def test_published_numbers_carry_protocol_rule_and_source():
