@@ -1,10 +1,11 @@
-"""Closed-form baselines: centred, orthogonal where they should be, and better for the rotation."""
+"""Coders fitted in closed form: centred, orthogonal where they should be, and better for the rotation."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from fdhmfe.baselines.networks import ITQ, RandomProjection, learn_rotation
+from fdhmfe.network import Output
+from fdhmfe.training.coders import ITQ, RandomProjection, learn_rotation
 
 
 def features(count: int = 200, channels: int = 6) -> Tensor:
@@ -13,9 +14,12 @@ def features(count: int = 200, channels: int = 6) -> Tensor:
     return torch.randn(count, channels, generator=generator) * spread + 7
 
 
-def codes(network: RandomProjection, x: Tensor) -> Tensor:
-    """u of pooled features (M, C), given as maps of two places whose mean they are."""
-    return network([torch.zeros(1), torch.stack([x - 1, x + 1], dim=2)[..., None]]).u
+def codes(coder: RandomProjection, x: Tensor) -> Tensor:
+    return coder(Output(torch.zeros(0), features=x))
+
+
+def fit(coder: RandomProjection, x: Tensor) -> None:
+    coder.fit(torch.zeros(len(x)), features=x)
 
 
 def distortion(u: Tensor) -> float:
@@ -23,32 +27,32 @@ def distortion(u: Tensor) -> float:
 
 
 def test_random_projection_by_hand():
-    network = RandomProjection([2], 3)
-    network.projection.copy_(torch.tensor([[1.0, 0, 1], [0, 1, -1]]))
+    coder = RandomProjection([2], 3)
+    coder.projection.copy_(torch.tensor([[1.0, 0, 1], [0, 1, -1]]))
     x = torch.tensor([[1.0, 2], [3, 6]])
-    network.fit(x)
-    torch.testing.assert_close(codes(network, x), torch.tensor([[-1.0, -2, 1], [1, 2, -1]]))
+    fit(coder, x)
+    torch.testing.assert_close(codes(coder, x), torch.tensor([[-1.0, -2, 1], [1, 2, -1]]))
 
 
 def test_random_half_spaces_keep_angles():
     # P(bit differs) = angle / pi (Charikar 2002): a right angle, half of the bits
     torch.manual_seed(0)
-    network = RandomProjection([2], 4000)
-    signs = codes(network, torch.tensor([[1.0, 0], [0, 1], [1, 1]])) > 0
+    coder = RandomProjection([2], 4000)
+    signs = codes(coder, torch.tensor([[1.0, 0], [0, 1], [1, 1]])) > 0
     assert (signs[0] != signs[1]).float().mean().item() == pytest.approx(1 / 2, abs=0.03)
     assert (signs[0] != signs[2]).float().mean().item() == pytest.approx(1 / 4, abs=0.03)
 
 
 def test_itq_is_a_rotation_of_the_principal_directions():
     x = features()
-    network = ITQ([6], 3)
-    network.fit(x)
-    w = network.projection
+    coder = ITQ([6], 3)
+    fit(coder, x)
+    w = coder.projection
     torch.testing.assert_close(w.T @ w, torch.eye(3), atol=1e-5, rtol=0)
     _, _, vt = torch.linalg.svd(x - x.mean(0))
     kept = (vt[:3] @ w).square().sum()  # 3 if both span the same space
     assert kept.item() == pytest.approx(3, abs=1e-4)
-    torch.testing.assert_close(codes(network, x).mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codes(coder, x).mean(0), torch.zeros(3), atol=1e-4, rtol=0)
 
 
 def test_learned_rotation_finds_the_axes_of_rotated_codes():
