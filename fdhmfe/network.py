@@ -22,12 +22,15 @@ class Output(NamedTuple):
     token_logits: Sequence[Tensor] = ()  # per stage (B, S_l, Y): the class logits of all tokens
     kept_index: Sequence[Tensor] = ()  # per stage (B, n): the positions of the kept tokens
     class_logits: Tensor | None = None  # (E, B, Y) from E classifiers of the image
+    features: Tensor | None = None  # (B, C) pooled, before any hashing, to fit coders to
     own: Any = None  # for an objective that is made for this network
 
 
 class HashNetwork(nn.Module):
     """Base of all networks: L maps (B, C_l, H_l, W_l) -> Output. One proxy per class, or none."""
 
+    # Whether it wants, after the L stage maps, one more: what the backbone's last block takes.
+    refines: bool = False
     proxies: Tensor | None
 
     def __init__(self, proxies: np.ndarray | None = None) -> None:
@@ -63,6 +66,33 @@ class HashLayer(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         return self.norm(self.linear(v))
+
+
+class HashMLP(nn.Sequential):
+    """One hidden layer of 1,024 below a hash layer: (B, V) -> (B, K).
+
+    For heads on pooled features, which need a layer to bend. Reconstruction: OrthoHash's public
+    code trains layers below its hash layer, too; width and dropout were set by hand.
+    """
+
+    def __init__(self, width: int, bits: int) -> None:
+        hidden = 1024
+        super().__init__(
+            nn.BatchNorm1d(width),
+            nn.Linear(width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            HashLayer(hidden, bits),
+        )
+
+
+def hash_layer(kind: str, width: int, bits: int) -> nn.Module:
+    """The head (B, width) -> (B, bits) of a kind: linear or mlp; ValueError for another."""
+    kinds: dict[str, type[HashLayer] | type[HashMLP]] = {"linear": HashLayer, "mlp": HashMLP}
+    if kind not in kinds:
+        raise ValueError(f"hash_head={kind!r} is not one of {', '.join(kinds)}")
+    return kinds[kind](width, bits)
 
 
 def binarise(u: Tensor) -> Tensor:
