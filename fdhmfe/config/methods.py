@@ -13,21 +13,23 @@ from typing import Any
 NETWORKS: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.network:FDHMFE",
     "pooled": "fdhmfe.baselines.networks:PooledHash",
-    "parts": "fdhmfe.baselines.networks:PartHash",
-    "semicon": "fdhmfe.baselines.networks:SEMICON",
+    "classifier": "fdhmfe.baselines.networks:Classifier",
+    "parts": "fdhmfe.baselines.parts:PartHash",
+    "semicon": "fdhmfe.baselines.parts:SEMICON",
     "lsh": "fdhmfe.baselines.networks:RandomProjection",
     "itq": "fdhmfe.baselines.networks:ITQ",
 }
 OBJECTIVES: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
-    "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
-    "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
-    "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
+    "dpsh": "fdhmfe.baselines.pairs:DPSHLoss",
+    "hashnet": "fdhmfe.baselines.pairs:HashNetLoss",
+    "adsh": "fdhmfe.baselines.solved:ADSHLoss",
     "csq": "fdhmfe.baselines.objectives:CSQLoss",
     "dpn": "fdhmfe.baselines.objectives:DPNLoss",
     "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
-    "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
-    "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs `parts`, too
+    "softmax": "fdhmfe.baselines.objectives:SoftmaxLoss",  # needs class logits: `classifier`
+    "exchnet": "fdhmfe.baselines.solved:ExchNetLoss",  # needs the network `parts`
+    "a2-net": "fdhmfe.baselines.solved:A2NetLoss",  # needs `parts`, too
 }
 CODERS: Mapping[str, str] = {
     "sign": "fdhmfe.training.coders:sign",
