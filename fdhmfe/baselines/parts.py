@@ -164,7 +164,7 @@ class SEMICON(PartNetwork):
             parts = (tokens[:, None] * weights).transpose(2, 3)  # (B, P, D, S)
         else:
             parts = refined(self.block, maps[-1], attention).flatten(3)  # (B, P, C, S)
-        means = self.interaction(parts.flatten(0, 1)).mean(2).unflatten(0, parts.shape[:2])
+        means = self.interaction(parts.flatten(0, 1)).unflatten(0, parts.shape[:2])
         codes = [code(x) for code, x in zip(self.part_hash, means.unbind(1), strict=True)]
         u = torch.cat([self.whole_hash(whole), *codes], dim=1)
         return Output(u, self.proxies, features=whole)
@@ -179,11 +179,12 @@ class SEMICON(PartNetwork):
 
 
 class Interaction(nn.Module):
-    """Channels that respond together strengthen each other: x (B, D, S) -> x + A V, the same shape.
+    """Channels that respond together strengthen each other: x (B, D, S) -> mean of x + A V: (B, D).
 
     A (D, D) is a softmax over channels of the signed square root of Q K^T / S, per image; Q, K and
-    V (D, S) are linear in x. With groups, all this happens within each of them. Public code divides
-    by the root of D instead of S. Source: SEMICON's ICON module (arXiv 2209.13833).
+    V (D, S) are linear in x, so the mean of A V is A times V of the mean token. With groups, all
+    this happens within each of them. Public code divides by the root of D instead of S.
+    Source: SEMICON's ICON module (arXiv 2209.13833).
     """
 
     def __init__(self, width: int, groups: int = 1) -> None:
@@ -194,21 +195,23 @@ class Interaction(nn.Module):
         self.value = nn.Conv1d(width, width, 1, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.change(x)
+        mean = x.mean(2, keepdim=True)
+        return (mean + self.change(x, mean)).squeeze(2)
 
-    def change(self, x: Tensor) -> Tensor:
-        """A V alone: what is added to x."""
+    def change(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """A V, with A made from x (B, D, S) and V from tokens (B, D, N): (B, D, N)."""
         query, key, value = (
-            layer(x).unflatten(1, (self.groups, -1)) for layer in (self.query, self.key, self.value)
+            layer(given).unflatten(1, (self.groups, -1))
+            for layer, given in ((self.query, x), (self.key, x), (self.value, tokens))
         )
         scores = query @ key.transpose(2, 3) / x.shape[2]  # (B, groups, D, D) for D of a group
         # the root of |x| has an infinite slope at 0; 1e-6 makes it finite
-        signed_root = scores.sign() * ((scores.abs() + 1e-6).sqrt() - 1e-3)
+        signed_root = scores * (scores.abs() + 1e-6).rsqrt()
         return (signed_root.softmax(3) @ value).flatten(1, 2)
 
 
 class TwoStepInteraction(nn.Module):
-    """Interaction of many channels: x (B, C, S) -> the same, first within groups, then across them.
+    """Interaction of many channels: x (B, C, S) -> (B, C), first within groups, then across them.
 
     Groups of G = 64 channels as in SEMICON's code (G is the largest power of two that divides C, if
     that is less); then groups of C / G, one channel of each of the first. Batch norm between the
@@ -223,9 +226,11 @@ class TwoStepInteraction(nn.Module):
         self.across = Interaction(width, self.size)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.within(x).unflatten(1, (-1, self.size)).transpose(1, 2).flatten(1, 2)
-        y = self.norm(mixed)
-        return y + self.across.change(F.relu(y))
+        mixed = (x + self.within.change(x, x)).unflatten(1, (-1, self.size))
+        y = self.norm(mixed.transpose(1, 2).flatten(1, 2))
+        positive = F.relu(y)
+        change = self.across.change(positive, positive.mean(2, keepdim=True))
+        return y.mean(2) + change.squeeze(2)
 
 
 @torch.no_grad()

@@ -129,18 +129,22 @@ def test_interaction_adds_attention_times_value_within_each_group(groups):
     torch.manual_seed(0)
     interaction, x = Interaction(4, groups), torch.randn(2, 4, 5)
     with torch.no_grad():
-        for image, found in zip(x, interaction(x), strict=True):
-            torch.testing.assert_close(found, looped(interaction, image), rtol=1e-2, atol=2e-3)
+        changed, means = x + interaction.change(x, x), interaction(x)
+        for image, found, mean in zip(x, changed, means, strict=True):
+            expected = looped(interaction, image)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(mean, expected.mean(1), rtol=1e-3, atol=1e-3)
 
 
 def test_the_second_step_joins_one_channel_of_each_group_of_the_first():
     both = TwoStepInteraction(96).eval()  # gcd with 64 is 32: 3 groups of 32, then 32 of 3
     assert (both.size, both.within.groups, both.across.groups) == (32, 3, 32)
     x = torch.randn(2, 96, 4)
-    within = both.within(x)
+    within = x + both.within.change(x, x)
     order = [group * 32 + place for place in range(32) for group in range(3)]
     y = both.norm(within[:, order])
-    torch.testing.assert_close(both(x), y + both.across.change(y.clamp(min=0)))
+    positive = y.clamp(min=0)
+    torch.testing.assert_close(both(x), (y + both.across.change(positive, positive)).mean(2))
 
 
 # Parts refined by the backbone's last block
@@ -222,7 +226,7 @@ def test_semicon_hashes_refined_parts_at_the_full_width_of_the_block():
     attention = made.attend(made.tokens(inputs[-1:])[0])
     torch.testing.assert_close(u[:, :6], made.whole_hash(inputs[-2].mean((2, 3))))
     second = refined(made.block, inputs[-1], attention)[:, 1].flatten(2)  # (B, C, S)
-    part = made.interaction(second).mean(2)
+    part = made.interaction(second)
     assert part.shape == (8, 12)
     torch.testing.assert_close(u[:, 8:10], made.part_hash[1](part))
 
