@@ -201,8 +201,8 @@ class FDHMFELoss(Objective):
 
     def forward(self, output: Output, labels: Tensor, step: Step | None = None) -> Losses:
         """The weighted sum, and each term before weighting; ValueError without proxies."""
-        u, proxies, classes = output.u, proxies_of(output), output.class_logits
-        logits, kept = output.token_logits, output.kept_index
+        u, _, logits, kept, classes, *_ = output
+        proxies = proxies_of(output)
         terms: dict[str, Callable[[], Tensor]] = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),
             "triplet": partial(batch_hard_triplet_loss, u, labels, margin=self.triplet_margin),

@@ -22,16 +22,15 @@ class Output(NamedTuple):
     token_logits: Sequence[Tensor] = ()  # per stage (B, S_l, Y): the class logits of all tokens
     kept_index: Sequence[Tensor] = ()  # per stage (B, n): the positions of the kept tokens
     class_logits: Tensor | None = None  # (E, B, Y) from E classifiers of the image
-    features: Tensor | None = None  # (B, C) pooled, before any hashing, to fit coders to
+    features: Tensor | None = None  # (B, C) pooled, before any hashing: for coders fitted to them
     own: Any = None  # for an objective that is made for this network
 
 
 class HashNetwork(nn.Module):
     """Base of all networks: L maps (B, C_l, H_l, W_l) -> Output. One proxy per class, or none."""
 
-    # Whether it wants, after the L stage maps, one more: what the backbone's last block takes.
-    refines: bool = False
     proxies: Tensor | None
+    refines: bool = False  # takes one more map, after the L: what the backbone's last block takes
 
     def __init__(self, proxies: np.ndarray | None = None) -> None:
         super().__init__()
