@@ -67,6 +67,33 @@ class HashLayer(nn.Module):
         return self.norm(self.linear(v))
 
 
+class HashMLP(nn.Sequential):
+    """One hidden layer of 1,024 below a hash layer: (B, V) -> (B, K).
+
+    For heads on pooled features, which need a layer to bend. Reconstruction: OrthoHash's public
+    code trains layers below its hash layer, too; width and dropout were set by hand.
+    """
+
+    def __init__(self, width: int, bits: int) -> None:
+        hidden = 1024
+        super().__init__(
+            nn.BatchNorm1d(width),
+            nn.Linear(width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            HashLayer(hidden, bits),
+        )
+
+
+def hash_layer(kind: str, width: int, bits: int) -> nn.Module:
+    """The head (B, width) -> (B, bits) of a kind: linear or mlp; ValueError for another."""
+    kinds: dict[str, type[HashLayer] | type[HashMLP]] = {"linear": HashLayer, "mlp": HashMLP}
+    if kind not in kinds:
+        raise ValueError(f"hash_head={kind!r} is not one of {', '.join(kinds)}")
+    return kinds[kind](width, bits)
+
+
 def binarise(u: Tensor) -> Tensor:
     """Hash codes (B, K) int8 in {-1, +1}; zero becomes +1. Raises ValueError on NaN or infinity."""
     if not torch.isfinite(u).all():

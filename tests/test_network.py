@@ -10,9 +10,12 @@ from fdhmfe.config.settings import Config, load
 from fdhmfe.losses import FDHMFELoss
 from fdhmfe.network import (
     FDHMFE,
+    HashLayer,
+    HashMLP,
     HashNetwork,
     NodeMean,
     ProxyReadout,
+    hash_layer,
 )
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies, random_proxies
 from fdhmfe.runs.methods import build_method
@@ -145,6 +148,26 @@ def test_proxy_readout_by_hand():
     torch.testing.assert_close(code, torch.tensor([[1.0, 0.0, 0.0]]))
     _, code = readout(parts, [torch.tensor([[99.0, 0.0]])], proxies)
     torch.testing.assert_close(code, proxies[:1])
+
+
+def test_hash_mlp_by_hand():
+    mlp = HashMLP(2, 12).eval()
+    with torch.no_grad():
+        for layer in (mlp[1], mlp[5].linear):
+            layer.weight.zero_()
+        mlp[1].weight[0, 0] = mlp[1].weight[1, 1] = 1.0  # the hidden layer copies its input
+        mlp[5].linear.weight[0, 0], mlp[5].linear.weight[1, 1] = 2.0, 3.0
+    assert (mlp[1].weight.shape, mlp[1].bias) == ((1024, 2), None)
+    u = mlp(torch.tensor([[0.5, -0.5]]))  # ReLU cuts the second
+    torch.testing.assert_close(u[0, :3], torch.tensor([1.0, 0, 0]), rtol=1e-4, atol=1e-4)
+    assert mlp.train()[4].p == 0.2
+
+
+def test_hash_heads_by_name():
+    assert isinstance(hash_layer("linear", 3, 12), HashLayer)
+    assert isinstance(hash_layer("mlp", 3, 12), HashMLP)
+    with pytest.raises(ValueError, match="hash_head='deep' is not one of linear, mlp"):
+        hash_layer("deep", 3, 12)
 
 
 def test_node_mean_is_the_normalised_mean_of_the_node_tokens():

@@ -25,19 +25,19 @@ def bank_pair_loss(u: Tensor, bank: Tensor, similar: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(theta, similar[:, seen].float())
 
 
-def weighted_pair_loss(h: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
-    """Negative log-likelihood of the pairs of a batch; similar and other pairs weigh the same.
+def weighted_pair_loss(h: Tensor, bank: Tensor, similar: Tensor, *, alpha: float) -> Tensor:
+    """Negative log-likelihood of pairs; similar and other pairs weigh the same.
 
-    Mean of l over similar pairs i < j, plus its mean over the others (0 if there are none); l_ij =
-    log(1 + e^theta) - s theta, theta = alpha h_i . h_j, h (B, K) in (-1, 1). Equals HashNet's sum
-    of w_ij l_ij over the number of pairs, with w = |S| / |S_1| for similar pairs and |S| / |S_0|
-    for the others. Source: HashNet (arXiv 1702.00758).
+    Mean of l over similar pairs, plus its mean over the others (0 if there are none); l_ij = log(1
+    + e^theta) - s theta, theta = alpha h_i . h_j; h (B, K) in (-1, 1), bank (M, K) of all images
+    seen so far, similar (B, M). An all-zero row of the bank does not count. Equals HashNet's sum of
+    w_ij l_ij over the number of pairs, with w = |S| / |S_1| for similar pairs and |S| / |S_0| for
+    the others. Source: HashNet (arXiv 1702.00758).
     """
-    i, j = torch.triu_indices(len(h), len(h), offset=1)
-    theta = alpha * (h[i] * h[j]).sum(1)
-    similar = labels[i] == labels[j]
-    loss = F.binary_cross_entropy_with_logits(theta, similar.float(), reduction="none")
-    means = [loss[kind].sum() / kind.sum().clamp(min=1) for kind in (similar, ~similar)]
+    seen = bank.any(dim=1)
+    theta, same = alpha * h @ bank[seen].T, similar[:, seen]
+    loss = F.binary_cross_entropy_with_logits(theta, same.float(), reduction="none")
+    means = [loss[kind].sum() / kind.sum().clamp(min=1) for kind in (same, ~same)]
     return means[0] + means[1]
 
 

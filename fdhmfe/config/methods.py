@@ -14,21 +14,21 @@ NETWORKS: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.network:FDHMFE",
     "pooled": "fdhmfe.baselines.networks:PooledHash",
     "classifier": "fdhmfe.baselines.networks:Classifier",
-    "parts": "fdhmfe.baselines.networks:PartHash",
-    "semicon": "fdhmfe.baselines.networks:SEMICON",
+    "parts": "fdhmfe.baselines.parts:PartHash",
+    "semicon": "fdhmfe.baselines.parts:SEMICON",
     "features": "fdhmfe.training.finetune:MeanPool",
 }
 OBJECTIVES: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.losses:FDHMFELoss",
-    "softmax": "fdhmfe.baselines.objectives:SoftmaxLoss",
-    "dpsh": "fdhmfe.baselines.objectives:DPSHLoss",
-    "hashnet": "fdhmfe.baselines.objectives:HashNetLoss",
-    "adsh": "fdhmfe.baselines.objectives:ADSHLoss",
+    "dpsh": "fdhmfe.baselines.pairs:DPSHLoss",
+    "hashnet": "fdhmfe.baselines.pairs:HashNetLoss",
+    "adsh": "fdhmfe.baselines.solved:ADSHLoss",
     "csq": "fdhmfe.baselines.objectives:CSQLoss",
     "dpn": "fdhmfe.baselines.objectives:DPNLoss",
     "orthohash": "fdhmfe.baselines.objectives:OrthoHashLoss",
-    "exchnet": "fdhmfe.baselines.objectives:ExchNetLoss",  # needs the network `parts`
-    "a2-net": "fdhmfe.baselines.objectives:A2NetLoss",  # needs `parts`, too
+    "softmax": "fdhmfe.baselines.objectives:SoftmaxLoss",  # needs class logits: `classifier`
+    "exchnet": "fdhmfe.baselines.solved:ExchNetLoss",  # needs the network `parts`
+    "a2-net": "fdhmfe.baselines.solved:A2NetLoss",  # needs `parts`, too
 }
 CODERS: Mapping[str, str] = {
     "sign": "fdhmfe.training.coders:Sign",
@@ -40,6 +40,7 @@ CODERS: Mapping[str, str] = {
 
 
 ARRANGED: Mapping[str, Any] = {"arranged": True}  # ours: look-alike classes get similar proxies
+CONTROL = {**ARRANGED, "pooling": "all"}
 PLUS = {**ARRANGED, "proxy_readout": True}  # what FDH-MFE+ adds to the parts of the abstract
 
 
@@ -62,7 +63,7 @@ METHODS: Mapping[str, Composition] = {
         Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
         Composition("fdh-mfe+", "FDH-MFE+", "ours", "fdh-mfe", "fdh-mfe", "two-part", PLUS),
         Composition(
-            *("softmax", "softmax", "controls", "classifier", "softmax", "two-part", ARRANGED)
+            *("softmax", "softmax", "controls", "classifier", "softmax", "two-part", CONTROL)
         ),
         Composition("lsh", "LSH", "projections", "features", "", "lsh"),
         Composition("itq", "ITQ", "projections", "features", "", "itq"),

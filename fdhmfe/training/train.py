@@ -25,6 +25,7 @@ from fdhmfe.training.coders import Coder, evidence
 from fdhmfe.training.finetune import FineTuned
 
 ENCODING_BATCH = 128
+PRETRAINED = ("backbone.", "head.block.")  # prefixes of pretrained parameters
 CODER = "coder."  # prefix of the coder's tensors in a stored run
 
 
@@ -204,11 +205,14 @@ def train_step(
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW without decay on biases and norms; the backbone has a learning rate of its own."""
+    """AdamW without decay on biases and norms; what is pretrained has a learning rate of its own.
+
+    That is the backbone, and copies of its last block (`HashNetwork.refines`).
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = (name.startswith("backbone."), parameter.ndim > 1)
+            key = (name.startswith(PRETRAINED), parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
     described = (
         {

@@ -16,7 +16,9 @@ from fdhmfe.baselines.formulas import (
     solve_codes,
     weighted_pair_loss,
 )
-from fdhmfe.baselines.objectives import ADSHLoss, CSQLoss, DPNLoss, DPSHLoss
+from fdhmfe.baselines.objectives import CSQLoss, DPNLoss
+from fdhmfe.baselines.pairs import DPSHLoss
+from fdhmfe.baselines.solved import ADSHLoss
 from fdhmfe.losses import Step
 from fdhmfe.network import Output
 
@@ -104,27 +106,29 @@ def test_sign_distance_by_hand():
 
 
 def test_weighted_pairs_match_the_weighted_sum_of_the_paper():
-    pairs = list(itertools.combinations(range(5), 2))
+    bank = torch.cat([0.5 * U[:4], torch.zeros(1, 2)])  # image 4 was never seen
+    pairs = list(itertools.product(range(1, 4), range(4)))
     similar = [bool(LABELS[i] == LABELS[j]) for i, j in pairs]
     weight = {True: len(pairs) / sum(similar), False: len(pairs) / (len(pairs) - sum(similar))}
     total = 0.0
     for (i, j), s in zip(pairs, similar, strict=True):
-        total += weight[s] * likelihood(0.7 * dot(U[i], U[j]), s)
-    loss = weighted_pair_loss(U, LABELS, alpha=0.7)
+        total += weight[s] * likelihood(0.7 * dot(U[i], bank[j]), s)
+    same = LABELS[1:4, None] == LABELS
+    loss = weighted_pair_loss(U[1:4], bank, same, alpha=0.7)
     assert loss.item() == pytest.approx(total / len(pairs), rel=1e-5)
 
 
-@pytest.mark.parametrize("labels", [[0, 0], [0, 1]])
-def test_one_kind_of_pair_alone(labels):
-    h = U[:2].clone().requires_grad_()
-    loss = weighted_pair_loss(h, torch.tensor(labels), alpha=1.0)
-    expected = likelihood(dot(U[0], U[1]), labels[0] == labels[1])
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize("similar", [True, False])
+def test_one_kind_of_pair_alone(similar):
+    h = U[:1].clone().requires_grad_()
+    loss = weighted_pair_loss(h, U[1:2], torch.tensor([[similar]]), alpha=1.0)
+    assert loss.item() == pytest.approx(likelihood(dot(U[0], U[1]), similar), rel=1e-5)
     gradient(loss, h)
 
 
-def test_a_single_image_has_no_pairs():
-    assert float(weighted_pair_loss(U[:1], LABELS[:1], alpha=1.0)) == 0
+def test_an_empty_bank_makes_no_pairs():
+    nothing = torch.zeros(2, 2)
+    assert float(weighted_pair_loss(U[:1], nothing, torch.ones(1, 2).bool(), alpha=1.0)) == 0
 
 
 # Asymmetric

@@ -86,7 +86,7 @@ def test_each_weight_belongs_to_its_own_term(name):
 def test_parts_are_the_losses_of_the_output():
     config = settings(scale=5.0, margin=0.1, triplet_margin=0.3)
     method, output = built(config)
-    u, _, logits, kept, class_logits, _ = output
+    u, _, logits, kept, class_logits, *_ = output
     _, parts = method.objective(output, LABELS)
     proxies = method.network.proxies
     expected = {
