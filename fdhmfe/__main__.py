@@ -22,6 +22,10 @@ from fdhmfe.support.places import suggest
 
 Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
 Numbers = Annotated[tuple[int, ...], arg(metavar="INT ...", help_behavior_hint="")]
+TUNED_SETTINGS = (
+    *("hash_head", "pooling"),
+    *("backbone_learning_rate", "loss_weight", "learning_rate"),
+)
 MOVED = ("data_dir", "weights")  # where a finished run's files are now
 TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
@@ -131,48 +135,52 @@ def sweep(
     methods: Names = (),
     bits: tuple[int, ...] = profiles.BITS,
     seeds: Numbers = (),
+    plan: Names = (),
     jobs: int = 0,
     given: Annotated[dict[str, str], all_but("method", "bits", "seed")],
 ) -> None:
     """Make many runs, every method with every code length and seed; print a table of mAP.
 
-    Finished runs are reused. If a run fails, the others are still made. If the variable
-    DASK_SCHEDULER_ADDRESS names a Dask scheduler, its workers make the runs.
+    Their rows go to results/<profile>/tables. A run that has rows there, or is finished, is not
+    made again, so a sweep can go on with another machine's tables. If a run fails, the others are
+    still made. If the variable DASK_SCHEDULER_ADDRESS names a Dask scheduler, its workers do that.
 
     Args:
         methods: names; if none, those of the profile's tables
         bits: code lengths
         seeds: if none, those of the profile's tables
+        plan: in place of these three, the runs that the notebooks' tables need: main, folds, half,
+            ablation, grid
         jobs: processes at a time; 0: one per core, or one in all if backbones are fine-tuned
     """
-    from fdhmfe.runs import tables
-    from fdhmfe.runs.sweep import sweep
+    from fdhmfe.runs import ledger, tables
+    from fdhmfe.runs import plan as plans
+    from fdhmfe.runs.sweep import collect
 
     rest = load(**typed(given))
     methods = methods or profiles.TABLE_METHODS[rest.profile]
     seeds = seeds or profiles.table_seeds(rest.profile, rest.dataset)
-    configs = [
-        load(**typed(given), method=method, bits=length, seed=seed)
-        for method, length, seed in product(methods, bits, seeds)
-    ]
-    folders = sweep(configs, jobs=jobs or None)
-    print(f"mAP@all in %, {rest.dataset}, {len(seeds)} seed(s)")
-    print(tables.map_table(folders).to_string())
+    chosen = [dict(method=m, bits=k, seed=s) for m, k, s in product(methods, bits, seeds)]
+    if plan:
+        chosen = plans.planned(plan, rest.profile, rest.dataset)
+    names = collect([load(**{**typed(given), **run}) for run in chosen], jobs=jobs or None)
+    rows = ledger.rows_of(rest.output_dir, ledger.METRICS, names)
+    print(f"mAP@all in %, {rest.dataset}, {len(names)} runs")
+    for protocol, part in rows.groupby("protocol", sort=False):
+        print(f"\n{protocol}\n{tables.pivot_cells(tables.map_cells(part)).to_string()}")
 
 
 def tune(
     *,
     methods: Names = (),
     jobs: int = 0,
-    given: Annotated[
-        dict[str, str], all_but("method", "bits", "protocol", "learning_rate", "loss_weight")
-    ],
+    given: Annotated[dict[str, str], all_but("method", "bits", "protocol", *TUNED_SETTINGS)],
 ) -> None:
-    """Search a learning rate and a loss weight for each method, on a validation split.
+    """Search each method's head, learning rates and a loss weight, on a validation split.
 
-    Every method gets five trials, made by one rule. The best has the highest mAP@all at 24 bits, on
-    queries taken from the train split. All trials go to results/<profile>/tables/tuning.csv, the
-    best into the kit: later runs of the profile use them.
+    Every method gets the same number of trials, by one rule; the search goes on past an edge. The
+    best has the highest mAP@all at 24 bits, on queries taken from the train split. All trials go to
+    results/<profile>/tables/tuning.csv, the best into the kit: later runs of the profile use them.
 
     Args:
         methods: names; if none, all that learn

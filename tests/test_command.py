@@ -76,7 +76,7 @@ def test_a_misspelt_command_or_option_gets_the_nearest(capsys):
     ("words", "message"),
     [
         (["train", "--bits", "many"], "bits='many' must be int, not str"),
-        (["train", "--finetune", "yes"], "finetune='yes' must be bool"),
+        (["train", "--trainable", "yes"], "trainable='yes' is not known"),
         (["train", "--workers=-1"], "workers=-1 must not be negative"),
         (["train", "--precision", "16"], "precision='16' is not known"),
         (["train", "--data-dir", "birds"], "dataset 'toy' draws its own images"),

@@ -155,21 +155,6 @@ def read_codes(folder: Path) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in CODE_ARRAYS}
 
 
-def read_runs(output_dir: Path) -> pd.DataFrame:
-    """The metric rows of every finished run below `output_dir`/runs, one long table."""
-    files = sorted(output_dir.glob("runs/*/metrics.csv"))
-    if not files:
-        raise FileNotFoundError(f"no finished run below {output_dir}: run notebook 06_train first")
-    return pd.concat([read_metrics(file.parent) for file in files], ignore_index=True)
-
-
-def write_map_table(output_dir: Path) -> pd.DataFrame:
-    """Collect all runs into tables/map.csv and return the table."""
-    table = read_runs(output_dir)
-    write_csv(output_dir / "tables" / "map.csv", table)
-    return table
-
-
 def read_metrics(folder: Path) -> pd.DataFrame:
     """The metric rows of one run; an empty field is an empty string, not NaN."""
     return pd.read_csv(folder / "metrics.csv", keep_default_na=False)

@@ -7,8 +7,9 @@ must share the folders of data and results.
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -16,42 +17,87 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from fdhmfe.config.settings import Config
-from fdhmfe.runs import experiment
-from fdhmfe.runs.inputs import READ
-from fdhmfe.runs.results import run_folder
+from fdhmfe.data.door import open_dataset
+from fdhmfe.runs import experiment, ledger
+from fdhmfe.runs.inputs import READ, open_backbone
+from fdhmfe.runs.results import run_folder, run_id
 from fdhmfe.support.progress import progress
 
 TRIES = 3  # rounds (set by hand): if a worker dies, the next round does the missing runs
 Outcome = Path | str  # a run's folder, or its name and what went wrong
 
 
-def sweep(
+def collect(
     configs: Sequence[Config], *, jobs: int | None = None, scheduler: str | None = None
+) -> list[str]:
+    """The names of these runs, in the order given, with rows in the tables of their output folder.
+
+    A run that has rows there is not made again, even if its network is on another machine. All must
+    have the same output folder. For the rest see `sweep`.
+    """
+    (output_dir,) = {config.output_dir for config in configs}
+    names = run_names(configs)
+    known = set(ledger.rows(output_dir, ledger.RUNS).run_id)
+    pairs = zip(configs, names, strict=True)
+    missing = [config for config, name in pairs if name not in known or not config.reuse]
+    if len(missing) < len(configs):
+        print(f"{len(configs) - len(missing)} of {len(configs)} runs are in the tables", flush=True)
+    if missing:
+        record = partial(ledger.record, output_dir)
+        sweep(missing, jobs=jobs, scheduler=scheduler, after=lambda folder: record([folder]))
+    return names
+
+
+def run_names(configs: Sequence[Config]) -> list[str]:
+    """The name of each run, from its settings, data and weights; nothing is computed for it."""
+    known: dict[tuple, tuple[str, str]] = {}
+    names = []
+    for config in configs:
+        settings = tuple(getattr(config, name) for name in READ)
+        if settings not in known:
+            dataset = open_dataset(config)
+            known[settings] = dataset.hash, open_backbone(config, dataset)[1]
+        names.append(run_id(config, *known[settings]))
+    return names
+
+
+def sweep(
+    configs: Sequence[Config],
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    after: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Run every configuration and return the run folders, in the order given.
 
-    `jobs` processes of one thread each (None: one per core; fine-tuning runs use one process).
-    A line or bar counts the runs done; the epochs of fine-tuning runs are shown too.
-    `scheduler` is the address of a Dask scheduler whose workers do the runs instead; without it,
-    the environment's DASK_SCHEDULER_ADDRESS, if any. Finished runs are reused and killed ones
-    continue. If a run fails, the others still take place; runs whose worker was killed are tried
-    again. At the end RuntimeError says which failed and why.
+    `jobs` processes of one thread each (None: one per core; fine-tuning runs use one process), or
+    the workers of the Dask `scheduler` at this address, or at DASK_SCHEDULER_ADDRESS. A line or bar
+    counts the runs done; the epochs of fine-tuning runs are shown too. Finished runs are reused and
+    killed ones continue. If a run fails, the others still take place; runs whose worker was killed
+    are tried again. `after` is called with each finished run's folder, in this process. At the end
+    RuntimeError says which failed and why.
     """
     scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
     jobs = jobs or (1 if any(c.trainable == "all" for c in configs) else os.cpu_count() or 1)
     outcomes = finished(configs)
     if outcomes:
         print(f"reused {len(outcomes)} of {len(configs)} runs", flush=True)
+    for folder in outcomes.values():
+        after(Path(folder))
     broken = ""
     for _ in range(TRIES):
         missing = [number for number in range(len(configs)) if number not in outcomes]
         if not missing:
             break
-        tasks = (delayed(_attempt)(number, configs[number], sys.path) for number in missing)
+        tasks = [delayed(_attempt)(number, configs[number], sys.path) for number in missing]
         with engine(jobs, scheduler) as parallel:
             try:
-                runs = progress(parallel(tasks), "runs", total=len(missing), lines=10)
-                outcomes.update(runs)
+                for number, outcome in progress(
+                    parallel(tasks), "runs", total=len(tasks), lines=10
+                ):
+                    outcomes[number] = outcome
+                    if isinstance(outcome, Path):
+                        after(outcome)
             except Exception as error:  # not of a run: those are in outcomes
                 broken = f"{type(error).__name__}: {error}"
                 print(f"a worker broke down ({broken}); going on with what is missing", flush=True)

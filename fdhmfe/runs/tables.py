@@ -1,27 +1,16 @@
 """Tables of what runs have written. No number comes from anywhere else."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fdhmfe.runs.latex import latex_table
-from fdhmfe.runs.results import PLACES, REFERENCES, headline, read_metrics
-from fdhmfe.support.files import atomic, read_json
+from fdhmfe.runs.results import REFERENCES, headline
+from fdhmfe.support.files import atomic
 from fdhmfe.support.places import shipped
 
 METHOD = "fdh-mfe"
-
-
-def run_list(folders: Sequence[Path]) -> pd.DataFrame:
-    """One row per run: its settings (except those in PLACES) and the environment that made it."""
-    rows = []
-    for folder in folders:
-        settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
-        kept = {name: value for name, value in settings.items() if name not in PLACES}
-        rows.append({"run_id": folder.name, **kept, **made})
-    return pd.DataFrame(rows)
 
 
 def map_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,11 +19,6 @@ def map_cells(table: pd.DataFrame) -> pd.DataFrame:
     return (
         cells.agg(["mean", "min", "max", "count"]).rename(columns={"count": "seeds"}).reset_index()
     )
-
-
-def map_table(folders: Sequence[Path]) -> pd.DataFrame:
-    """mAP@all of these runs, of one data set: methods by code length, in percent."""
-    return pivot_cells(map_cells(pd.concat(map(read_metrics, folders))))
 
 
 def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
-from fdhmfe.config import profiles
+from fdhmfe.config import profiles, settings
+from fdhmfe.config.methods import METHODS
 from fdhmfe.config.profiles import PROFILES, SEEDS, VARIANTS
 from fdhmfe.config.settings import Config, load, meanings
 from fdhmfe.support.places import REPOSITORY
@@ -60,10 +61,10 @@ def test_bad_profile_names_the_nearest():
         ("bits", 48.0, "must be int, not float"),
         ("bits", True, "must be int, not bool"),
         ("bits", None, "must be int, not NoneType"),
-        ("finetune", 1, "must be bool, not int"),
+        ("reuse", 1, "must be bool, not int"),
         ("margin", "0.2", "must be float, not str"),
         ("data_dir", 7, "must be str, not int"),
-        ("variant", ["full"], "is not known"),
+        ("trainable", ["none"], "is not known"),
     ],
 )
 def test_wrong_type_is_named(name, value, message):
@@ -94,21 +95,18 @@ def test_an_integer_is_a_valid_float():
     assert margin == 1.0
 
 
-@pytest.mark.parametrize("name", sorted(VARIANTS))
-def test_variant_changes_exactly_what_it_lists(name):
-    named = {} if name == "full" else {"variant": name}
-    assert changes(load("quick", variant=name)) == {**VARIANTS[name], **named}
+@pytest.mark.parametrize(("method", "name"), [(m, name) for m in VARIANTS for name in VARIANTS[m]])
+def test_a_variant_changes_exactly_what_it_lists(method, name):
+    full, made = asdict(load("quick", method=method)), load("quick", method=method, variant=name)
+    expected = {**VARIANTS[method][name], "variant": name}
+    assert {k: v for k, v in asdict(made).items() if v != full[k]} == expected
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_profile_changes_exactly_what_it_lists(name):
-    named = {} if name == "quick" else {"profile": name}
-    listed = {**PROFILES[name], **profiles.tuning(name, "fdh-mfe"), **named}
+def test_profile_changes_exactly_what_it_lists(name, monkeypatch):
+    monkeypatch.setattr(settings, "tuning", lambda *names: {})  # as before any tuning
+    listed = {**PROFILES[name], **({} if name == "quick" else {"profile": name})}
     assert changes(load(name)) == {key: v for key, v in listed.items() if v != BASE[key]}
-
-
-def test_the_full_variant_lists_nothing_and_others_change_something():
-    assert [name for name, listed in VARIANTS.items() if not listed] == ["full"]
 
 
 def test_overrides_come_after_the_profile_and_the_variant():
@@ -116,22 +114,41 @@ def test_overrides_come_after_the_profile_and_the_variant():
     assert (made.triplet_weight, made.epochs) == (0.7, 5)
 
 
-def test_profiles_and_variants_hold_valid_settings():
-    for listed in (*PROFILES.values(), *VARIANTS.values()):
+def test_profiles_and_methods_hold_valid_settings():
+    for listed in (*PROFILES.values(), *(each.settings for each in METHODS.values())):
         assert changes(load("quick", **listed)) == listed
 
 
-def test_a_baseline_has_no_variants():
-    with pytest.raises(ValueError, match="variant='no-graph' switches a part of fdh-mfe"):
+def test_the_method_of_the_paper_has_nothing_that_is_ours():
+    own, plus = load("quick"), load("quick", method="fdh-mfe+")
+    assert not (own.arranged or own.proxy_readout)
+    assert plus.arranged and plus.proxy_readout
+
+
+def test_a_method_has_no_variants_but_its_own():
+    with pytest.raises(ValueError, match="variant='no-graph' of lsh is not known Known: full"):
         load("quick", method="lsh", variant="no-graph")
+    with pytest.raises(ValueError, match="variant='open' of fdh-mfe is not known"):
+        load("quick", variant="open")
 
 
 def test_tuned_settings_lie_between_profile_and_variant(tmp_path, monkeypatch):
     tuned = tmp_path / "tuned.csv"
-    tuned.write_text("profile,method,learning_rate,loss_weight\nquick,csq,0.5,3\n")
+    names = "profile,trainable,method,learning_rate,hash_head,loss_weight"
+    tuned.write_text(f"{names}\nquick,none,csq,0.5,mlp,\nquick,tail,csq,0.7,,2\n")
     monkeypatch.setattr(profiles, "TUNED", tuned)
-    assert (load("quick", method="csq").learning_rate, load("quick").loss_weight) == (0.5, 1.0)
+    made = load("quick", method="csq")
+    assert (made.learning_rate, made.hash_head, made.loss_weight) == (0.5, "mlp", 1.0)
+    other = load("quick", method="csq", trainable="tail")
+    assert (other.learning_rate, other.hash_head, other.loss_weight) == (0.7, "linear", 2.0)
+    assert load("quick").learning_rate == Config.learning_rate
     assert load("quick", method="csq", learning_rate=0.1).learning_rate == 0.1
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_folds_are_numbered(fold):
+    with pytest.raises(ValueError, match=f"fold={fold} must be 0 to 4"):
+        load("quick", fold=fold)
 
 
 def test_only_a_small_test_set_gets_more_seeds_and_only_where_there_are_several():

@@ -118,8 +118,17 @@ def test_other_backbone_weights_are_refused(backbone_run, root):
         open_run(backbone_run, weights=str(other))
 
 
-def test_a_fine_tuned_run_opens_with_the_backbone_that_it_trained(root):
-    folder = experiment.run(small_run(root, finetune=True))
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trainable": "all"},
+        *({"trainable": "tail"}, {"trainable": "tail", "stages": 1}),
+        {"trainable": "tail", "method": "itq"},
+        {"trainable": "tail", "method": "fdh-mfe+", "variant": "open"},
+    ],
+)
+def test_a_run_opens_with_what_it_trained_of_the_backbone(root, given):
+    folder = experiment.run(small_run(root, **given))
     run = open_run(folder)
     rows = run.inputs.dataset.rows("test")
     images = [run.inputs.dataset.image(row) for row in rows]

@@ -10,6 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from fdhmfe.data.views import Preprocessing
 from fdhmfe.features.backbone import (
     StageBackbone,
     deepest_nodes,
@@ -73,7 +74,9 @@ def test_a_frozen_backbone_gives_the_same_maps_without_batch_norms(name, images)
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).train()
     network(torch.randn(8, 3, 64, 64))  # running statistics other than 0 and 1
-    backbone = StageBackbone(stage_extractor(network.eval(), 3, 64), grid=7)
+    backbone = StageBackbone(
+        stage_extractor(network.eval(), 3, 64), grid=7, preprocessing=Preprocessing(64)
+    )
     before = backbone(images)
     folded = frozen(backbone)
     for one, other in zip(before, folded(images), strict=True):
@@ -98,7 +101,7 @@ def test_pretrained_loads_the_file_and_gives_maps(network, weights, images):
 
 def test_maps_by_hand():
     plane = torch.arange(16.0).reshape(1, 1, 4, 4)
-    backbone = StageBackbone(lambda x: [x, x[..., :2, :2]], grid=2)
+    backbone = StageBackbone(lambda x: [x, x[..., :2, :2]], 2, Preprocessing(4))
     pooled, whole = backbone(torch.cat([plane, -plane], dim=1))
     # the mean of each 2x2 block; a map that fits the grid stays as it is
     assert pooled[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
@@ -109,7 +112,7 @@ def test_maps_by_hand():
 def test_embedded_net_has_four_stages(images):
     network = EmbeddedNet(outputs=5)
     assert network(images).shape == (2, 5)
-    backbone = StageBackbone(stage_extractor(network, 4, 64), grid=8).eval()
+    backbone = StageBackbone(stage_extractor(network, 4, 64), 8, Preprocessing(64)).eval()
     shapes = [x.shape for x in backbone(images)]
     assert shapes == [(2, 16, 8, 8), (2, 32, 8, 8), (2, 64, 8, 8), (2, 128, 4, 4)]
     assert sum(p.numel() for p in network.parameters()) < 500_000

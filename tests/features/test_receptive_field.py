@@ -5,6 +5,7 @@ import timm
 import torch
 import torchvision
 
+from fdhmfe.data.views import Preprocessing
 from fdhmfe.features.backbone import StageBackbone, stage_extractor
 from fdhmfe.features.receptive_field import stage_views
 
@@ -14,7 +15,9 @@ from fdhmfe.features.receptive_field import stage_views
 )
 def test_tokens_of_padded_convolutions_look_up_and_left(name, halvings):
     network = torchvision.models.get_model(name, weights=None)
-    backbone = StageBackbone(stage_extractor(network, 3, 64), grid=2)
+    backbone = StageBackbone(
+        stage_extractor(network, 3, 64), grid=2, preprocessing=Preprocessing(64)
+    )
     # Stride s puts token i on pixel s i, the cell's middle is at s i + (s - 1) / 2; pooling to
     # cells of 32 pixels moves both alike. VGG halves by pooling disjoint blocks: centred.
     expected = [-((2**n - 1) / 2) / 32 for n in halvings] if halvings else [0, 0, 0]
@@ -36,7 +39,9 @@ def test_shifts_are_where_the_gradient_of_a_token_lies(layers):
     for layer in (layer for layer in layers if isinstance(layer, torch.nn.Conv2d)):
         torch.nn.init.constant_(layer.weight, 1.0)  # so that it sees all of its field evenly
     network = torch.nn.Sequential(*layers)
-    backbone = StageBackbone(lambda images: [network(images)], grid=99)
+    backbone = StageBackbone(
+        lambda images: [network(images)], grid=99, preprocessing=Preprocessing(64)
+    )
     backbone.network = network
     images = torch.zeros(1, 3, 64, 64, requires_grad=True)
     tokens = backbone(images)[0].flatten(1)  # of one channel

@@ -155,7 +155,7 @@ def test_nearest_proxy_by_hand():
     assert scoring.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
 
 
-@pytest.mark.parametrize("given", [{}, {"finetune": True}, {"variant": "no-arrangement"}])
+@pytest.mark.parametrize("given", [{}, {"trainable": "all"}, {"variant": "no-arrangement"}])
 def test_stored_proxies_are_those_of_the_arrangement(tmp_path, own_cache, given):
     write_folder(tmp_path / "images", classes=6, per_class=8)
     config = small_run(tmp_path, epochs=1, **given)
@@ -169,7 +169,7 @@ def test_stored_proxies_are_those_of_the_arrangement(tmp_path, own_cache, given)
     assert (arranged != drawn).any()
     folder = experiment.run(config)
     network = load_file(folder / "model.safetensors")
-    stored = network["head.proxies" if config.finetune else "proxies"]
+    stored = network["head.proxies" if config.trainable == "all" else "proxies"]
     np.testing.assert_array_equal(stored, arranged if config.arranged else drawn)
 
 

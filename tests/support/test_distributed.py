@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow  # groups of processes
 
 SETTINGS = dict(
     **dict(dataset="folder", image_size=32, grid=4, width=16, keep=3, bits=12, views=2),
-    **dict(embedded_epochs=1, finetune=True, workers=1),
+    **dict(embedded_epochs=1, trainable="all", workers=1),
     learning_rate=2e-4,  # near that of the first steps of profile paper: it warms up
     **dict(batch_size=16, epochs=13),  # 52 steps of 64 images to learn from
 )

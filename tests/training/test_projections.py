@@ -1,4 +1,4 @@
-"""Coders fitted in closed form: centred, orthogonal where they should be, and better for the rotation."""
+"""Coders fitted in closed form: centred, orthogonal where they should be, better for rotating."""
 
 import pytest
 import torch

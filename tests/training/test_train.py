@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.door import open_dataset
-from fdhmfe.data.views import load_views
+from fdhmfe.data.views import Preprocessing, load_views
 from fdhmfe.features.cache import StageCache
 from fdhmfe.network import binarise
 from fdhmfe.runs import experiment
@@ -270,18 +270,19 @@ def whole_run(tmp_path: Path, results: str, **given) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["none", "tail"])
 def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
-    tmp_path, own_cache, capsys
+    tmp_path, own_cache, capsys, trainable
 ):
     write_folder(tmp_path / "images", classes=4, per_class=20)
-    whole = whole_run(tmp_path, "whole")
+    whole = whole_run(tmp_path, "whole", trainable=trainable)
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path
         sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}
         import test_train
         root = Path(sys.argv[1])
-        test_train.whole_run(root, "killed")
+        test_train.whole_run(root, "killed", trainable="{trainable}")
     """)
     threads = str(torch.get_num_threads())  # sums differ in their last bits with it
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": threads}
@@ -301,7 +302,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
     assert {path.name.split("-")[0] for path in folder.iterdir()} == {"checkpoint"}
 
     capsys.readouterr()
-    resumed = whole_run(tmp_path, "killed")
+    resumed = whole_run(tmp_path, "killed", trainable=trainable)
     said = capsys.readouterr().out
     assert resumed == folder
     assert "resuming after epoch" in said
@@ -317,7 +318,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_codes_of_an_uninterrupted_one(
 @pytest.mark.slow
 def test_fine_tuning_trains_the_backbone_whatever_the_workers(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=3, per_class=8)
-    given = dict(epochs=2, finetune=True)
+    given = dict(epochs=2, trainable="all")
     folder = whole_run(tmp_path, "results", workers=0, **given)
     assert read_codes(folder)["query_codes"].shape == (12, 12)
     (before,) = own_cache.glob("embedded-*/model.safetensors")
@@ -337,7 +338,7 @@ def test_fine_tuning_trains_the_backbone_whatever_the_workers(tmp_path, own_cach
 
 def test_bf16_is_another_run_with_nearly_the_same_losses(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=3, per_class=8)
-    given = dict(epochs=2, finetune=True, workers=0)
+    given = dict(epochs=2, trainable="all", workers=0)
     folders = [whole_run(tmp_path, "r", precision=p, **given) for p in ("32", "bf16")]
     assert folders[0].name != folders[1].name
     full, half = (pd.read_csv(folder / "history.csv").loss for folder in folders)
@@ -359,7 +360,7 @@ def test_an_image_that_breaks_while_training_is_named(tmp_path, workers):
     rows = data.rows("train")
     broken = data.root / data.table.path.iat[rows[3]]
     broken.write_bytes(broken.read_bytes()[:200])
-    images = ImageSource(data, 32, workers)
+    images = ImageSource(data, Preprocessing(32), workers)
     plan = ((rows[i : i + 2], np.random.default_rng(0)) for i in range(0, len(rows), 2))
     with pytest.raises(DataError) as raised:
         list(images.training_batches(plan))
@@ -371,11 +372,11 @@ def test_an_image_that_breaks_while_training_is_named(tmp_path, workers):
 def test_images_come_in_the_order_asked_for(tmp_path, workers):
     write_folder(tmp_path / "images", classes=2, per_class=8)
     data = open_dataset(settings(dataset="folder", data_dir=str(tmp_path / "images")))
-    images = ImageSource(data, 32, workers)
+    images = ImageSource(data, Preprocessing(32), workers)
     parts = [np.array([3, 1, 7]), np.array([0, 2])]
     for rows, views in zip(parts, images.encoding_batches(parts), strict=True):
         for view, (found,) in enumerate(views):
-            assert torch.equal(found, load_views(data, rows, view, 32))
+            assert torch.equal(found, load_views(data, rows, view, Preprocessing(32)))
         whole = images.plain_batches(rows)
         assert all(torch.equal(a[0], b[0]) for a, b in zip(views, whole, strict=True))
 
@@ -384,7 +385,7 @@ def test_images_come_in_the_order_asked_for(tmp_path, workers):
 @pytest.mark.slow
 def test_a_compiled_backbone_gives_nearly_the_same_losses(tmp_path, own_cache):
     write_folder(tmp_path / "images", classes=2, per_class=8)
-    given = dict(epochs=1, finetune=True, workers=0)
+    given = dict(epochs=1, trainable="all", workers=0)
     folders = [whole_run(tmp_path, "r", compile=c, **given) for c in (False, True)]
     assert folders[0].name != folders[1].name
     plain, compiled = (pd.read_csv(folder / "history.csv").loss for folder in folders)

@@ -1,0 +1,62 @@
+"""Finished runs as rows of two tables, so that a sweep survives a new machine.
+
+`tables/map.csv` holds the metric rows of all runs, `tables/runs.csv` one row per run: its settings,
+environment, time and size. A run counts as done if its row has its name, which stands for settings,
+data and weights, and was made by the code that is here. Tables and figures are made from rows;
+networks and codes stay where they were made.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fdhmfe.runs.results import PLACES, read_metrics, source_hash, write_csv
+from fdhmfe.support.files import locked, read_json
+
+METRICS, RUNS = "map.csv", "runs.csv"
+
+
+def run_list(folders: Iterable[Path]) -> pd.DataFrame:
+    """One row per run: its settings (but those in PLACES), its environment, what it took."""
+    rows = []
+    for folder in folders:
+        settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
+        kept = {name: value for name, value in settings.items() if name not in PLACES}
+        rows.append({"run_id": folder.name, **kept, **made})
+    return pd.DataFrame(rows)
+
+
+def record(output_dir: Path, folders: Sequence[Path]) -> None:
+    """Write the rows of finished runs into the tables of `output_dir`, in place of their old ones.
+
+    Rows that other code made are dropped: a table holds the numbers of one version.
+    """
+    if not folders:
+        return
+    metrics, runs = pd.concat(map(read_metrics, folders)), run_list(folders)
+    with locked(output_dir / "locks" / "tables.lock"):
+        before = {name: rows(output_dir, name) for name in (METRICS, RUNS)}
+        for name, fresh in ((METRICS, metrics), (RUNS, runs)):
+            old = before[name]
+            kept = old[~old.run_id.isin(fresh.run_id)] if len(old) else old
+            write_csv(
+                output_dir / "tables" / name, pd.concat([kept, fresh]) if len(kept) else fresh
+            )
+
+
+def rows(output_dir: Path, name: str) -> pd.DataFrame:
+    """The rows of one of the tables that the code here made; empty fields are empty strings."""
+    tables = output_dir / "tables"
+    if not (tables / RUNS).exists() or not (tables / name).exists():
+        return pd.DataFrame({"run_id": []})
+    runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"])
+    known = runs.run_id[runs.source_hash == source_hash()]
+    table = pd.read_csv(tables / name, keep_default_na=False, low_memory=False)
+    return table[table.run_id.isin(known)]
+
+
+def rows_of(output_dir: Path, name: str, run_ids: Sequence[str]) -> pd.DataFrame:
+    """The rows of these runs, in the order given; KeyError naming the first that is missing."""
+    groups = dict(iter(rows(output_dir, name).groupby("run_id", sort=False)))
+    return pd.concat([groups[run_id] for run_id in run_ids], ignore_index=True)

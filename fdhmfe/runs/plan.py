@@ -1,0 +1,83 @@
+"""Which runs each table needs: settings that differ from those given, one mapping per run.
+
+Notebooks 07 and 09 and `fdhmfe sweep --plan` take them from here: all ask for the same runs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
+from typing import Any
+
+from fdhmfe.config import profiles
+from fdhmfe.config.profiles import ABSTRACT, ADDED, BITS
+
+Runs = list[dict[str, Any]]
+SHORT, LONG = BITS[0], BITS[-1]
+# Rows of the table of classes seen and unseen
+OPEN_METHODS = ("fdh-mfe", "softmax", "orthohash", "csq", "dpsh", "hashnet", "adsh", "itq", "lsh")
+OPEN_VARIANTS = (("fdh-mfe+", "full"), ("fdh-mfe+", "open"), ("softmax", "open"))
+# Networks and objectives that go together in any pair, for the question where a gain comes from
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "pooled, linear": dict(network="pooled", hash_head="linear", pooling="last"),
+    "pooled, MLP": dict(network="pooled", hash_head="mlp", pooling="all"),
+    "parts": dict(network="parts"),
+    "FDH-MFE": dict(network="fdh-mfe", hash_head="mlp"),
+}
+OBJECTIVES = ("orthohash", "csq", "dpn", "dpsh", "hashnet", "adsh", "fdh-mfe")
+
+
+def main(profile: str, dataset: str) -> Runs:
+    """Every method at every code length, with the seeds of the profile's tables."""
+    methods, seeds = profiles.TABLE_METHODS[profile], profiles.table_seeds(profile, dataset)
+    return [dict(method=m, bits=k, seed=s) for m, s, k in product(methods, seeds, BITS)]
+
+
+def folds(profile: str, dataset: str) -> Runs:
+    """One long code per method, each fifth of the classes held out in turn."""
+    numbers = range(5) if several(profile) else range(1)
+    known = profiles.TABLE_METHODS[profile]
+    rows = [(m, "full") for m in OPEN_METHODS if m in known] + list(OPEN_VARIANTS)
+    common = dict(protocol="folds", bits=LONG)
+    return [dict(method=m, variant=v, fold=f, **common) for f, (m, v) in product(numbers, rows)]
+
+
+def half(profile: str, dataset: str) -> Runs:
+    """Train on the first half of the classes, retrieve among the second."""
+    runs = [run for run in folds(profile, dataset) if run["fold"] == 0]
+    return [{**run, "protocol": "half"} for run in runs]
+
+
+def ablation(profile: str, dataset: str) -> Runs:
+    """FDH-MFE without each part that the abstract names, and FDH-MFE+ without what it adds.
+
+    Five seeds at the shortest code, three at the longest, where the profile has several at all.
+    """
+    plain = ["full", *(f"no-{part}" for part in ABSTRACT)]
+    rows = [("fdh-mfe", variant) for variant in plain]
+    rows += [("fdh-mfe+", f"no-{part}") for part in ADDED] + [("fdh-mfe+", "full")]
+    seeds = {SHORT: range(5), LONG: range(3)} if several(profile) else {SHORT: range(1)}
+    return [
+        dict(method=m, variant=v, bits=k, seed=s) for k in seeds for s in seeds[k] for m, v in rows
+    ]
+
+
+def grid(profile: str, dataset: str) -> Runs:
+    """Networks by objectives; each cell has the tuned rates of its objective's own method."""
+    seeds, lengths = ((0, 1), (SHORT, LONG)) if several(profile) else ((0,), (SHORT,))
+    cells = product(seeds, lengths, OBJECTIVES, NETWORKS.values())
+    return [dict(method=o, bits=k, seed=s, **network) for s, k, o, network in cells]
+
+
+def several(profile: str) -> bool:
+    """Whether a profile's tables have more than one seed."""
+    return len(profiles.SEEDS[profile]) > 1
+
+
+PLANS: Mapping[str, Callable[[str, str], Runs]] = {
+    each.__name__: each for each in (main, folds, half, ablation, grid)
+}
+
+
+def planned(names: Iterable[str], profile: str, dataset: str) -> Runs:
+    """The runs of several plans, in order, each run once."""
+    runs = [run for name in names for run in PLANS[name](profile, dataset)]
+    return [run for place, run in enumerate(runs) if run not in runs[:place]]
