@@ -41,28 +41,35 @@ def evaluate(
     *,
     cuts: Sequence[int | None] = (None,),
     ties: Sequence[Ties] = ("expected",),
+    leave_one_out: bool = False,
 ) -> Scores:
     """All scores from one pass over the distances: codes (Q, K) and (N, K), labels (Q,) and (N,).
+
+    leave_one_out: queries and database are the same images, in the same order (Q = N), and each
+    query is compared with all but itself.
 
     AP@k = 1/min(k, m) * sum over ranks i <= k of rel_i * (relevant items in ranks 1..i) / i, with m
     the query's relevant items in the database; 0 where m = 0. k=None, or above N, ranks them all.
 
     Raises ValueError, naming the argument and the first offending index, for codes other than
     -1/+1 (NaN, sign(0) = 0), shapes or lengths that do not fit, empty codes, labels that are not
-    1-D integers, a k that is not an integer >= 1, unknown `ties`. Source of "expected": McSherry
-    and Najork, "Computing information retrieval performance measures ... tied scores", ECIR 2008.
+    1-D integers, a k that is not an integer >= 1, unknown `ties`, `leave_one_out` with a database
+    other than the queries. Source of "expected": McSherry and Najork, "Computing information
+    retrieval performance measures ... tied scores", ECIR 2008.
     """
     _check_wanted(cuts, ties)
     query, database, bits = _check_codes(query_codes=query_codes, database_codes=database_codes)
     queries, items = len(query), len(database)
     query_labels = _check_labels(query_labels, "query_labels", queries)
     database_labels = _check_labels(database_labels, "database_labels", items)
+    if leave_one_out:
+        _check_same((query, query_labels), (database, database_labels))
     ap, hits = ({(rule, k): np.zeros(queries) for rule in ties for k in cuts} for _ in range(2))
     curve = np.zeros((2, bits + 1))
     # Harmonic numbers 0..N, in extended precision: ranks multiply the errors of their differences.
     harmonic = np.append(0, (1 / np.arange(1, items + 1, dtype=np.longdouble)).cumsum())
-    by_index = "index" in ties
-    for block in _blocks(query, database, query_labels, database_labels, bits, by_index):
+    how = bits, "index" in ties, leave_one_out
+    for block in _blocks(query, database, query_labels, database_labels, *how):
         for rule, k in ap:
             cut = items if k is None else min(k, items)
             sums = _by_index(block, cut) if rule == "index" else _tied(block, cut, rule, harmonic)
@@ -170,7 +177,13 @@ class _Block(NamedTuple):
 
 
 def _blocks(
-    query: Array, database: Array, own: Array, others: Array, bits: int, by_index: bool
+    query: Array,
+    database: Array,
+    own: Array,
+    others: Array,
+    bits: int,
+    by_index: bool,
+    leave_one_out: bool,
 ) -> Iterator[_Block]:
     """One pass over all distances of packed codes, some queries at a time.
 
@@ -188,13 +201,20 @@ def _blocks(
         row, nth = _ragged(relevant)
         near = distances[row, by_label[first[rows][row] + nth]]
         hits = np.bincount(row * items.shape[1] + near, minlength=items.size).reshape(items.shape)
+        if leave_one_out:  # each query itself is at distance 0, and relevant
+            items[:, 0] -= 1
+            hits[:, 0] -= 1
+            relevant = relevant - 1
         items_until, hits_until = items.cumsum(axis=1), hits.cumsum(axis=1)
         ranks = np.zeros(0, np.int64)
         if by_index:
             # The narrow integers of `hamming` make NumPy's stable sort a radix sort.
             order = distances.argsort(axis=1, kind="stable")
+            if leave_one_out:
+                itself = np.arange(len(query))[rows, None]
+                order = order[order != itself].reshape(len(order), -1)
             found = others[order] == own[rows, None]
-            ranks = np.flatnonzero(found) % len(labels) + 1
+            ranks = np.flatnonzero(found) % max(1, order.shape[1]) + 1
         bucket = np.nonzero(hits)
         n, r = items[bucket], hits[bucket]
         before = items_until[bucket] - n, hits_until[bucket] - r
@@ -274,6 +294,13 @@ def _check_codes(**pair: ArrayLike) -> tuple[Array, Array, int]:
     if a_bits != b_bits:
         raise ValueError(f"{' and '.join(pair)} differ in length: {a_bits} and {b_bits} bits")
     return a, b, a_bits
+
+
+def _check_same(queries: tuple[Array, Array], database: tuple[Array, Array]) -> None:
+    """ValueError unless packed codes and labels of queries and database are equal."""
+    for name, a, b in zip(("codes", "labels"), queries, database, strict=True):
+        if not np.array_equal(a, b):
+            raise ValueError(f"leave_one_out: database_{name} must be those of the queries")
 
 
 def _check_labels(values: ArrayLike, name: str, n_codes: int) -> Array:

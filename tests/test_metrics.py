@@ -473,3 +473,61 @@ def test_other_functions_check_their_arguments_too():
         hamming_distance([[1, 1]], [[1, 1, 1]])
     with pytest.raises(ValueError, match="database_labels"):
         precision_recall_curve(QUERY, DATABASE, [0, 1], [0])
+
+
+# A database of the queries themselves
+
+
+CODES_OF_FOUR = np.array([[1, 1], [1, 1], [1, -1], [-1, -1]], np.int8)
+LABELS_OF_FOUR = np.array([0, 1, 0, 1])
+
+
+def test_leave_one_out_by_hand():
+    # 0: 1 at distance 0, 2 (right) at 1, 3 at 2.     1: 0 at 0, 2 at 1, 3 (right) at 2.
+    # 2: 0 (right), 1 and 3 all at 1.                 3: 2 at 1, 0 and 1 (right) at 2.
+    pair = CODES_OF_FOUR, CODES_OF_FOUR, LABELS_OF_FOUR, LABELS_OF_FOUR
+    rules = ("expected", "index", "best", "worst")
+    found = evaluate(*pair, cuts=(None, 1), ties=rules, leave_one_out=True)
+    precision = {rule: found.average_precision[rule, None].tolist() for rule in rules}
+    assert precision == {
+        "expected": pytest.approx([1 / 2, 1 / 3, (1 + 1 / 2 + 1 / 3) / 3, (1 / 2 + 1 / 3) / 2]),
+        "index": pytest.approx([1 / 2, 1 / 3, 1, 1 / 3]),
+        "best": pytest.approx([1 / 2, 1 / 3, 1, 1 / 2]),
+        "worst": pytest.approx([1 / 2, 1 / 3, 1 / 3, 1 / 3]),
+    }
+    assert found.hits["expected", 1].tolist() == pytest.approx([0, 0, 1 / 3, 0])
+
+
+@pytest.mark.parametrize("classes", [1, 4, 60])  # 60: some images are the only ones of their class
+def test_leave_one_out_is_the_database_without_the_query(classes):
+    rng = np.random.default_rng(classes)
+    codes = rng.choice(np.array([-1, 1], np.int8), (40, 5))
+    labels = rng.integers(0, classes, 40)
+    asked = dict(cuts=(None, 1, 7), ties=("expected", "index", "best", "worst"))
+    found = evaluate(codes, codes, labels, labels, **asked, leave_one_out=True)
+    curves = []
+    for query in range(40):
+        rest = np.delete(np.arange(40), query)
+        one = evaluate(codes[[query]], codes[rest], labels[[query]], labels[rest], **asked)
+        for key, value in one.average_precision.items():
+            assert found.average_precision[key][query] == pytest.approx(value[0], abs=1e-12)
+            assert found.hits[key][query] == pytest.approx(one.hits[key][0], abs=1e-12)
+        curves.append(one.curve)
+    for place in (1, 2):
+        expected = np.mean([curve[place] for curve in curves], axis=0)
+        np.testing.assert_allclose(found.curve[place], expected, atol=1e-12)
+
+
+def test_leave_one_out_of_a_single_image_finds_nothing():
+    one = [[1, -1]], [[1, -1]], [0], [0]
+    found = evaluate(*one, ties=("expected", "index"), leave_one_out=True)
+    assert [value.tolist() for value in found.average_precision.values()] == [[0], [0]]
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_leave_one_out_of_another_database_is_refused(place):
+    arrays = [CODES_OF_FOUR, CODES_OF_FOUR, LABELS_OF_FOUR, LABELS_OF_FOUR]
+    arrays[place] = arrays[place][[1, 2, 3, 0]]
+    name = ["codes", "labels"][place // 2]
+    with pytest.raises(ValueError, match=f"database_{name} must be those of the queries"):
+        evaluate(*arrays, leave_one_out=True)

@@ -1,7 +1,7 @@
 """A data set as a checked table of images, one row each, and its pixels.
 
-A network learns from split `train`, which is also the database unless there is a split `database`.
-Split `test` holds the queries; `unused` images are never used.
+A network learns from split `train`. Split `test` holds the queries, `database` the train images of
+classes that a protocol keeps out of training. `unused` images are never used.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class DataError(ValueError):
 class Dataset:
     """A checked data set. `table` has one row per image and the columns `COLUMNS`.
 
-    `learnable`: the rows of the data set's own train split, even if the protocol splits otherwise.
+    `learnable`: the rows whose random crops may be asked for: those of split `train`, and of the
+    data set's own train split where the protocol learns from a part of it, so that both share them.
+    `retrieved`: the splits that queries are compared with.
     """
 
     name: str
@@ -33,11 +35,15 @@ class Dataset:
     classes: tuple[str, ...]
     table: pd.DataFrame
     learnable: np.ndarray
+    retrieved: tuple[str, ...] = ("train",)
 
     def rows(self, split: str) -> np.ndarray:
-        """Table positions of a split's images, in order; for "database", train if there is none."""
-        found = np.flatnonzero(self.table.split == split)
-        return self.rows("train") if split == "database" and not len(found) else found
+        """Table positions of a split's images, in order.
+
+        "database": of all images that queries are compared with, those of the splits `retrieved`.
+        """
+        splits = self.retrieved if split == "database" else (split,)
+        return np.flatnonzero(self.table.split.isin(splits))
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """Labels 0..Y-1 of the given table rows."""

@@ -26,7 +26,7 @@ def shared_copies(table: pd.DataFrame) -> pd.Series:
 
 
 def set_aside_copies(table: pd.DataFrame) -> pd.DataFrame:
-    """Make train images that are also test images `unused`, and warn how many there are.
+    """Make train images that are also in another split `unused`, and warn how many there are.
 
     For published lists: we may not correct them, but test images must not leak into training.
     """
@@ -35,7 +35,7 @@ def set_aside_copies(table: pd.DataFrame) -> pd.DataFrame:
         return table
     names = first_ten(table.path[copies].tolist())
     warnings.warn(
-        f"{copies.sum()} train images are, byte for byte, test images too; they are neither "
+        f"{copies.sum()} train images are, byte for byte, in another split too; they are neither "
         f"learnt from nor in the database: {names}",
         stacklevel=2,
     )
@@ -55,14 +55,39 @@ def carve_validation(table: pd.DataFrame, share: float) -> pd.DataFrame:
     return table
 
 
-def hold_out_classes(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Keep the last `count` classes out of training; queries and database come only from them.
+def leave_out_classes(table: pd.DataFrame, classes: np.ndarray) -> pd.DataFrame:
+    """Make all images of the classes with these labels `unused`."""
+    return table.assign(split=table.split.mask(table.label.isin(classes), "unused"))
 
-    Rows keep their place. Train images of these unseen classes become the `database`; test images
-    of the others become `unused`. DSH_Analysis also holds out the last 5 % of the classes.
+
+def hold_out_classes(table: pd.DataFrame, unseen: np.ndarray) -> pd.DataFrame:
+    """Keep the classes with these labels out of training: their train images become `database`.
+
+    Their test images stay queries.
     """
-    table = table.copy()
-    unseen = table.label > table.label.max() - count
-    table.loc[unseen & (table.split == "train"), "split"] = "database"
-    table.loc[~unseen & (table.split == "test"), "split"] = "unused"
-    return table
+    held = table.label.isin(unseen) & (table.split == "train")
+    return table.assign(split=table.split.mask(held, "database"))
+
+
+def half_classes(table: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """All images of the first half of the classes become `train`, those of the others `test`.
+
+    Of an odd number of classes, the one in the middle is trained on. `unused` images stay so.
+    Source of the custom: Song et al., "Deep metric learning via lifted structured feature
+    embedding" (CVPR 2016).
+    """
+    split = pd.Series(np.where(table.label < -(-classes // 2), "train", "test"), table.index)
+    return table.assign(split=split.mask(table.split == "unused", "unused"))
+
+
+def seen_first(table: pd.DataFrame, classes: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Renumber the labels: the classes trained on, then the others in use, then the unused ones.
+
+    Each group keeps its order. A network is built for labels 0 to the largest that it is trained
+    on. Returns the table, and the old label of each new one: (classes,).
+    """
+    old = np.arange(classes)
+    trained = np.isin(old, table.label[table.split == "train"])
+    used = np.isin(old, table.label[table.split != "unused"])
+    order = np.lexsort((~used, ~trained))  # the last key counts first; equal ones keep their order
+    return table.assign(label=order.argsort()[table.label]), order

@@ -1,6 +1,7 @@
 """One run, end to end: data -> stage features -> training -> codes -> scores -> run folder."""
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
@@ -13,8 +14,7 @@ from torch import nn
 
 from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
-from fdhmfe.network import HashNetwork
-from fdhmfe.proxies import class_means
+from fdhmfe.network import HashNetwork, Output
 from fdhmfe.runs import results
 from fdhmfe.runs.inputs import Inputs, prepare
 from fdhmfe.runs.methods import build_method
@@ -24,7 +24,7 @@ from fdhmfe.support import distributed
 from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
-from fdhmfe.training.coders import evidence
+from fdhmfe.training.coders import ReadOut, Sign, TwoPart, class_posterior, evidence
 from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
@@ -69,7 +69,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
         model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
     history, pace = train_model(model, config, inputs, checkpoint)
-    encoded = encode(model, inputs)
+    encoded = encode(model, inputs, beside(model, config))
     if distributed.rank():
         return
     facts = {
@@ -84,7 +84,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
     solved = solved_codes(model, inputs)
     if solved is not None:
         results.write_npz(folder / "solved_codes.npz", {"database_codes": solved})
-    rows = metric_rows(encoded, config.composition.name, solved)
+    rows = metric_rows(encoded, config, solved)
     results.write_run(folder, config, history, encoded.codes, model.state, rows, facts)
     remove_checkpoints(checkpoint)
 
@@ -131,29 +131,63 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
         ) from error
 
 
-def encode(method: Method, inputs: Inputs) -> Encoded:
-    """Relaxed codes of queries and database, and the class centres for top-1.
+Reading = Callable[[Output], torch.Tensor]  # Output of B images -> (B, .)
 
-    The centres are the network's proxies. If it has none, or fewer than the database has classes,
-    they are the mean relaxed codes of the classes in the database.
+
+def beside(method: Method, config: Config) -> dict[str, Reading]:
+    """What is read from the network beside the run's own codes: the last field of `Encoded`.
+
+    The read-out is for networks with proxies whose own code is u. The controls are made from one
+    run alone, the classifier's; its variants would only give them again.
     """
+    found: dict[str, Reading] = {}
+    own = method.coder
+    plain = isinstance(own, Sign) or (isinstance(own, TwoPart) and own.second is None)
+    if plain and method.head.proxies is not None:
+        found["read-out"] = ReadOut(config.bits, config.scale)
+    if config.composition.name == "softmax" and config.variant == "full":
+        found["posterior"] = partial(class_posterior, scale=config.scale)
+        found["features"] = partial(evidence, name="features")
+    return found
+
+
+class SideBySide:
+    """Several readings of each output in one tensor, so that images pass the network once."""
+
+    def __init__(self, readings: list[Reading]) -> None:
+        self.readings = readings
+        self.widths: list[int] = []
+
+    def __call__(self, output: Output) -> torch.Tensor:
+        parts = [read(output) for read in self.readings]
+        self.widths = [part.shape[1] for part in parts]
+        return torch.cat(parts, 1)
+
+
+def encode(method: Method, inputs: Inputs, extra: Mapping[str, Reading] | None = None) -> Encoded:
+    """Relaxed codes of queries and database, and whatever `extra` reads of the same images."""
+    extra = extra or {}
     query, database = inputs.dataset.rows("test"), inputs.dataset.rows("database")
-    model, coder = method.network, method.coder
-    u, u_database = (
-        train.relaxed_codes(model, inputs.source, rows, coder) for rows in (query, database)
-    )
+    readings = SideBySide([method.coder, *extra.values()])
+
+    def read(rows: np.ndarray) -> tuple[torch.Tensor, ...]:
+        values = train.relaxed_codes(method.network, inputs.source, rows, readings)
+        return values.split(readings.widths, dim=1)
+
+    of_query = read(query)
+    of_database = of_query if np.array_equal(query, database) else read(database)
+    (u, u_database), *pairs = zip(of_query, of_database, strict=True)
     query_labels, database_labels = map(inputs.dataset.labels, (query, database))
-    centres = class_means(u_database, database_labels)
-    proxies: torch.Tensor | None = model.proxies
-    if proxies is not None and len(proxies) >= len(centres):
-        centres = proxies.cpu()
-    return Encoded(u, u_database, query_labels, database_labels, centres)
+    trained = np.isin(database, inputs.dataset.rows("train"))
+    proxies: torch.Tensor | None = method.network.proxies
+    proxies = None if proxies is None else proxies.cpu()
+    found = dict(zip(extra, pairs, strict=True))
+    return Encoded(u, u_database, query_labels, database_labels, proxies, trained, found)
 
 
 def solved_codes(method: Method, inputs: Inputs) -> np.ndarray | None:
-    """Database codes that the objective solved from labels; None if it is not the train split."""
-    database, train_rows = map(inputs.dataset.rows, ("database", "train"))
-    if method.objective is None or not np.array_equal(database, train_rows):
+    """Codes of the train split that the objective solved from labels; None if it is no database."""
+    if method.objective is None or "train" not in inputs.dataset.retrieved:
         return None
     codes = method.objective.database_codes()
     return None if codes is None else codes.cpu().numpy()

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,15 +14,20 @@ import torch
 from conftest import small_run, write_folder
 from safetensors.torch import load_file
 
+from fdhmfe.baselines import networks, objectives
 from fdhmfe.config.settings import Config
+from fdhmfe.losses import Objective
 from fdhmfe.metrics import mean_average_precision, precision_at_k
-from fdhmfe.network import binarise
+from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.proxies import arrange, class_means, class_similarity, maxmin_proxies
 from fdhmfe.runs import experiment, scoring
 from fdhmfe.runs import inputs as run_inputs
 from fdhmfe.runs.results import (
+    headline,
     is_finished,
     read_codes,
+    read_map,
+    read_metrics,
     read_runs,
     run_id,
     source_hash,
@@ -29,6 +35,7 @@ from fdhmfe.runs.results import (
     write_map_table,
 )
 from fdhmfe.support.files import read_json, write_json
+from fdhmfe.training.coders import ReadOut, Sign, evidence
 
 FILES = ["codes.npz", "config.json", "env.json", "history.csv", "metrics.csv", "model.safetensors"]
 PROMISED = {
@@ -97,10 +104,11 @@ def test_codes_are_as_promised(place, run):
 def test_metrics_have_the_promised_columns(run, metrics):
     assert set(metrics.columns) >= PROMISED
     assert metrics.metric.tolist() == ["mAP", "mAP", "P@1", "P@10", "top1", "mAP", "mAP"]
+    assert metrics.coder.tolist() == ["sign"] * 5 + ["read-out", "sign"]
     ties = ["expected", "index", "expected", "expected", "", "expected", "expected"]
     assert metrics.ties.tolist() == ties
     assert metrics.k.astype(str).tolist() == ["all", "all", "1", "10", "", "all", "all"]
-    assert metrics.method.tolist() == ["fdh-mfe"] * 5 + ["class-id", "unquantised"]
+    assert metrics.method.tolist() == ["fdh-mfe"] * 5 + ["fdh-mfe, read-out", "unquantised"]
     assert metrics.value.between(0, 1).all()
     constant = {
         "run_id": run.name,
@@ -109,6 +117,7 @@ def test_metrics_have_the_promised_columns(run, metrics):
         "bits": 12,
         "seed": 0,
         "protocol": "all-classes",
+        "fold": "",
         "database_codes": "network",
         "n_query": 15,
         "n_database": 15,
@@ -145,7 +154,7 @@ def test_database_is_train_and_queries_are_test(place, run):
     paths = inputs.dataset.table.path
     for side, split in (("query", "test"), ("database", "train")):
         rows = np.flatnonzero(paths.str.startswith(f"{split}/"))
-        u = experiment.train.relaxed_codes(network, inputs.source, rows)
+        u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
         np.testing.assert_array_equal(binarise(u).numpy(), read_codes(run)[f"{side}_codes"])
 
 
@@ -206,22 +215,28 @@ def test_main_codes_are_the_networks_not_the_solved_ones(place):
     inputs = run_inputs.prepare(config)
     network = experiment.build_model(config, inputs).network
     network.load_state_dict(load_file(folder / "model.safetensors"))  # holds no solved codes
-    u = experiment.train.relaxed_codes(network, inputs.source, inputs.dataset.rows("train"))
+    rows = inputs.dataset.rows("train")
+    u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
     np.testing.assert_array_equal(binarise(u).numpy(), read_codes(folder)["database_codes"])
 
 
 @pytest.mark.parametrize(
     ("protocol", "rules"),
-    [("validation", {"network", "dcc"}), ("unseen@unseen", {"network"})],
+    [
+        ("validation", {"validation"}),
+        ("folds", {"seen@seen"}),
+        ("folds-validation", {"validation seen@seen"}),
+        ("half", set()),
+    ],
 )
 def test_solved_codes_count_only_where_the_database_was_trained_on(
     tmp_path, own_cache, protocol, rules
 ):
-    write_folder(tmp_path / "images", classes=5, per_class=20)
+    write_folder(tmp_path / "images", classes=10, per_class=20)
     folder = experiment.run(small_run(tmp_path, method="adsh", protocol=protocol, epochs=1))
     table = pd.read_csv(folder / "metrics.csv")
-    assert set(table.database_codes) == rules
-    assert (folder / "solved_codes.npz").exists() == ("dcc" in rules)
+    assert set(table.protocol[table.database_codes == "dcc"]) == rules
+    assert (folder / "solved_codes.npz").exists() == bool(rules)
 
 
 @pytest.mark.parametrize("name", ["lsh", "itq"])
@@ -244,10 +259,10 @@ def test_class_means_and_classes_without_images():
     assert scoring.nearest_proxy(queries, means).tolist() == [1, 3, 1]
 
 
-@pytest.mark.parametrize("protocol", ["all-classes", "unseen@unseen"])
+@pytest.mark.parametrize("protocol", ["all-classes", "folds"])
 @pytest.mark.parametrize("name", ["orthohash", "dpsh"])
 def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, protocol):
-    write_folder(tmp_path / "images", classes=5, per_class=8)
+    write_folder(tmp_path / "images", classes=10, per_class=8)
     config = small_run(tmp_path, method=name, protocol=protocol)
     inputs = run_inputs.prepare(config)
     method = experiment.build_model(config, inputs)
@@ -255,7 +270,7 @@ def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, pr
     u, labels = {}, {}
     for split in ("test", "database"):
         rows = inputs.dataset.rows(split)
-        u[split] = experiment.train.relaxed_codes(network, inputs.source, rows)
+        u[split] = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
         labels[split] = inputs.dataset.labels(rows)
     classes = sorted(set(labels["database"]))
     centres = {y: u["database"][labels["database"] == y].mean(0) for y in classes}
@@ -266,6 +281,145 @@ def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, pr
         cosine = {y: float(torch.cosine_similarity(code, c, dim=0)) for y, c in centres.items()}
         right += max(cosine, key=cosine.get) == label
     assert top1 == pytest.approx(right / len(labels["test"]))
+
+
+# Protocols with classes never seen, and what stands beside a run's own rows
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with images of ten classes."""
+    root = tmp_path_factory.mktemp("ten")
+    write_folder(root / "images", classes=10, per_class=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDHMFE_HOME", str(root))
+        yield root
+
+
+def test_rows_of_a_fold_are_the_scores_of_parts_of_its_stored_codes(ten):
+    folder = experiment.run(small_run(ten, protocol="folds", fold=1))
+    stored, table = read_codes(folder), read_metrics(folder)
+    assert np.bincount(stored["database_labels"]).tolist() == [4] * 10
+    assert len(load_file(folder / "model.safetensors")["proxies"]) == 8
+    seen, trained = stored["query_labels"] < 8, stored["database_labels"] < 8
+    parts = {
+        "seen@seen": (seen, trained),
+        "unseen@unseen": (~seen, ~trained),
+        "unseen@all": (~seen, trained | True),
+    }
+    assert table.protocol.unique().tolist() == list(parts)
+    assert set(table.fold) == {1}
+    for protocol, (queries, items) in parts.items():
+        codes = stored["query_codes"][queries], stored["database_codes"][items]
+        labels = stored["query_labels"][queries], stored["database_labels"][items]
+        value = mean_average_precision(*codes, *labels)
+        assert read_map(folder, protocol) == pytest.approx(value, abs=1e-15)
+    assert read_map(folder) == read_map(folder, "seen@seen")
+
+
+def test_rows_of_half_are_of_the_second_half_without_the_query_itself(ten):
+    folder = experiment.run(small_run(ten, protocol="half"))
+    stored, table = read_codes(folder), read_metrics(folder)
+    np.testing.assert_array_equal(stored["query_codes"], stored["database_codes"])
+    assert np.bincount(stored["query_labels"]).tolist() == [0] * 5 + [8] * 5
+    assert (set(table.n_query), set(table.n_database)) == ({40}, {39})
+    values = []
+    for query in range(40):
+        rest = np.delete(np.arange(40), query)
+        codes = stored["query_codes"][[query]], stored["database_codes"][rest]
+        labels = stored["query_labels"][[query]], stored["database_labels"][rest]
+        values.append(
+            (mean_average_precision(*codes, *labels), precision_at_k(*codes, *labels, k=1))
+        )
+    precision, recall = np.mean(values, axis=0)
+    assert read_map(folder) == pytest.approx(precision, abs=1e-12)
+    assert table.value[table.metric == "R@1"].item() == pytest.approx(recall, abs=1e-12)
+
+
+def test_the_read_out_stands_beside_the_sign_and_never_in_its_place(place):
+    config = apart(place, method="orthohash", epochs=1)
+    folder = experiment.run(config)
+    inputs = run_inputs.prepare(config)
+    network = experiment.build_model(config, inputs).network
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    values = {}
+    for coder in (Sign(12), ReadOut(12, config.scale)):
+        u = [
+            binarise(experiment.train.relaxed_codes(network, inputs.source, rows, coder))
+            for rows in map(inputs.dataset.rows, ("test", "database"))
+        ]
+        labels = (inputs.dataset.labels(inputs.dataset.rows(s)) for s in ("test", "database"))
+        values[type(coder)] = mean_average_precision(*u, *labels)
+    table = read_metrics(folder)
+    beside = table[table.coder == "read-out"]
+    assert beside.method.tolist() == ["orthohash, read-out"]
+    assert beside.value.item() == pytest.approx(values[ReadOut], abs=1e-15)
+    assert headline(table).method.tolist() == ["orthohash"]
+    assert read_map(folder) == pytest.approx(values[Sign], abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"method": "dpsh"}, {"method": "lsh"}),  # no proxies
+        {"method": "orthohash", "coder": "read-out"},  # it is the run's own coder
+        {"method": "fdh-mfe+", "variant": "open"},  # u is not the whole code
+    ],
+)
+def test_no_read_out_without_proxies_or_beside_another_coder(place, given):
+    config = small_run(place, **given)
+    method = experiment.build_model(config, run_inputs.prepare(config))
+    assert experiment.beside(method, config) == {}
+
+
+class SmallClassifier(HashNetwork):
+    """A linear classifier of the last stage, its posterior spoken in proxies."""
+
+    def __init__(self, channels, bits, proxies):
+        super().__init__(proxies)
+        self.classify = torch.nn.Linear(channels[-1], len(proxies))
+
+    def forward(self, maps):
+        features = maps[-1].mean((2, 3))
+        logits = self.classify(features)
+        u = logits.softmax(1) @ self.proxies
+        return Output(u, self.proxies, class_logits=logits[None], features=features)
+
+
+class CrossEntropy(Objective):
+    class_codes = staticmethod(maxmin_proxies)
+
+    def forward(self, output, labels, step=None):
+        return torch.nn.functional.cross_entropy(output.class_logits[0], labels), {}
+
+
+@pytest.mark.parametrize("protocol", ["all-classes", "validation", "folds", "half"])
+def test_the_classifiers_run_gives_the_controls_of_every_protocol(ten, monkeypatch, protocol):
+    monkeypatch.setattr(networks, "Classifier", SmallClassifier, raising=False)
+    monkeypatch.setattr(objectives, "SoftmaxLoss", CrossEntropy, raising=False)
+    config = small_run(ten, method="softmax", protocol=protocol, arranged=False)
+    table = headline(read_metrics(experiment.run(config)))
+    assert table.groupby("protocol").size().eq(3).all()
+    assert set(table.method) == {"softmax", "class-id", "cosine"}
+    if protocol in ("all-classes", "validation"):
+        data = run_inputs.prepare(config)
+        features, labels = {}, {}
+        for split in ("test", "database"):
+            rows = data.dataset.rows(split)
+            read = partial(evidence, name="features")
+            network = experiment.build_model(config, data).network
+            features[split] = experiment.train.relaxed_codes(network, data.source, rows, read)
+            labels[split] = data.dataset.labels(rows)
+        cosine = scoring.unquantised_map(*features.values(), *labels.values())
+        assert table.value[table.method == "cosine"].item() == pytest.approx(cosine, abs=1e-12)
+
+
+def test_a_variant_of_the_classifier_gives_no_second_controls(ten, monkeypatch):
+    monkeypatch.setattr(networks, "Classifier", SmallClassifier, raising=False)
+    monkeypatch.setattr(objectives, "SoftmaxLoss", CrossEntropy, raising=False)
+    config = small_run(ten, method="softmax", variant="open")
+    method = experiment.build_model(config, run_inputs.prepare(config))
+    assert experiment.beside(method, config) == {}
 
 
 # Names
@@ -347,13 +501,14 @@ def test_table_collects_the_runs(place, run, metrics, tmp_path):
     other = experiment.run(small_run(place, method="orthohash", bits=24, seed=1, epochs=1))
     table = write_map_table(place / "results" / "smoke")
     assert set(table.run_id) == {run.name, other.name}
-    assert len(table) == 7 + 5
+    assert len(table) == 7 + 6
     stored = pd.read_csv(place / "results" / "smoke" / "tables" / "map.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(stored, table, check_dtype=False)
     mine = table[table.run_id == run.name].reset_index(drop=True)
     assert mine.value.tolist() == metrics.value.tolist()
     chosen = table.query("metric == 'mAP' and ties == 'expected'")
-    expected = {"fdh-mfe": 12, "class-id": 12, "unquantised": 12, "orthohash": 24}
+    expected = {"fdh-mfe": 12, "unquantised": 12, "orthohash": 24}
+    expected |= {"fdh-mfe, read-out": 12, "orthohash, read-out": 24}
     assert dict(zip(chosen.method, chosen.bits, strict=True)) == expected
 
 
