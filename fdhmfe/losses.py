@@ -96,11 +96,33 @@ def batch_hard_triplet_loss(u: Tensor, labels: Tensor, *, margin: float) -> Tens
     averaged over the anchors that have both. As d is in 0..1, so is the margin.
     Source: "In Defense of the Triplet Loss" (arXiv 1703.07737), eq. 5.
     """
-    unit = F.normalize(u)
-    distance = (1 - unit @ unit.T) / 2  # (B, B)
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(u), dtype=torch.bool, device=u.device)
-    positive, negative = same & ~itself, ~same
+    return hardest_gap(u, u, same & ~itself, ~same, margin=margin)
+
+
+def memory_triplet_loss(
+    u: Tensor, labels: Tensor, memory: Tensor, known: Tensor, step: "Step", *, margin: float
+) -> Tensor:
+    """As `batch_hard_triplet_loss`, but positives and negatives are any training images.
+
+    memory (M, K): the last u of each, 0 if it has not been seen; known (M,): their labels. In a
+    batch of 32 from 100 classes most images have no positive; in the memory all have.
+    Source of the memory: XBM (arXiv 1912.06798).
+    """
+    same, seen = labels[:, None] == known[None, :], memory.any(1)
+    positive = (same & seen).scatter(1, step.positions[:, None], False)  # not the image itself
+    return hardest_gap(u, memory, positive, ~same & seen, margin=margin)
+
+
+def hardest_gap(
+    u: Tensor, others: Tensor, positive: Tensor, negative: Tensor, *, margin: float
+) -> Tensor:
+    """Mean of relu(hardest positive - hardest negative + margin) over anchors that have both.
+
+    Anchors u (B, K), others (M, K); positive, negative (B, M): which of them are.
+    """
+    distance = (1 - F.normalize(u) @ F.normalize(others).T) / 2  # (B, M)
     hardest_positive = distance.masked_fill(~positive, -1).amax(1)
     hardest_negative = distance.masked_fill(~negative, 2).amin(1)
     usable = positive.any(1) & negative.any(1)
@@ -163,6 +185,8 @@ class FDHMFELoss(Objective):
 
     class_codes = staticmethod(maxmin_proxies)
     arranges = True
+    labels: Tensor | None
+    memory: Tensor | None
     tuned = "triplet_weight"
 
     def __init__(
@@ -176,16 +200,24 @@ class FDHMFELoss(Objective):
         background_weight: float = 1.0,
         triplet_weight: float = 0.5,
         triplet_margin: float = 0.25,
+        labels: Tensor | None = None,
+        bits: int = 0,
         balance_weight: float = 0.1,
         decorrelation_weight: float = 0.1,
         quantisation_weight: float = 0.1,
     ) -> None:
         """scale, margin: as in OrthoHash. label_smoothing: of token and class terms.
 
+        labels (M,): of all training images, and bits K: then the triplets come from a memory of all
+        training images, and the loss must know the `Step`; without, from the batch.
+
         The triplet weight was tuned on a validation split (`runs.tune`). A few other values of
         triplet_margin, label_smoothing and background_weight were tried. The rest: set by hand.
         """
         super().__init__()
+        memory = None if labels is None else torch.zeros(len(labels), bits)
+        self.register_buffer("labels", labels, persistent=False)
+        self.register_buffer("memory", memory)
         self.scale, self.margin = scale, margin
         self.smoothing, self.triplet_margin = label_smoothing, triplet_margin
         self.weights = {
@@ -205,7 +237,7 @@ class FDHMFELoss(Objective):
         proxies = proxies_of(output)
         terms: dict[str, Callable[[], Tensor]] = {
             "proxy": partial(proxy_loss, u, labels, proxies, scale=self.scale, margin=self.margin),
-            "triplet": partial(batch_hard_triplet_loss, u, labels, margin=self.triplet_margin),
+            "triplet": partial(self.triplets, u, labels, step),
             "balance": partial(balance_loss, u),
             "decorrelation": partial(decorrelation_loss, u),
             "quantisation": partial(quantisation_loss, u),
@@ -219,3 +251,13 @@ class FDHMFELoss(Objective):
         parts = {n: terms[n]() for n, weight in self.weights.items() if weight and n in terms}
         total = sum((self.weights[name] * value for name, value in parts.items()), torch.zeros(()))
         return total, parts
+
+    def triplets(self, u: Tensor, labels: Tensor, step: Step | None) -> Tensor:
+        """The triplet term, from the memory if there is one; it then takes up this batch's u."""
+        if self.memory is None or self.labels is None:
+            return batch_hard_triplet_loss(u, labels, margin=self.triplet_margin)
+        if step is None:
+            raise ValueError("a loss with a memory must know the step: loss(output, labels, step)")
+        self.memory[step.positions] = u.detach()
+        known = self.memory.clone(), self.labels, step  # backward needs it as it is now
+        return memory_triplet_loss(u, labels, *known, margin=self.triplet_margin)

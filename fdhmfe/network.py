@@ -1,5 +1,6 @@
 """The FDH-MFE network: stage maps in, relaxed hash codes out. Letters: see stages.py."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from fdhmfe.graph import TokenGraph
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies
-from fdhmfe.stages import Fusion, Selector, take, to_tokens
+from fdhmfe.stages import Fusion, Selector, stage_means, take, to_tokens
 
 RAW_SCALE = 0.3  # of features from before fusion, which outnumber the fused; set by hand, not tuned
 
@@ -22,7 +23,7 @@ class Output(NamedTuple):
     token_logits: Sequence[Tensor] = ()  # per stage (B, S_l, Y): the class logits of all tokens
     kept_index: Sequence[Tensor] = ()  # per stage (B, n): the positions of the kept tokens
     class_logits: Tensor | None = None  # (E, B, Y) from E classifiers of the image
-    features: Tensor | None = None  # (B, C) pooled, before any hashing: for coders fitted to them
+    features: Tensor | None = None  # (B, sum C_l) the stages' means: for coders fitted to them
     own: Any = None  # for an objective that is made for this network
 
 
@@ -102,16 +103,31 @@ def binarise(u: Tensor) -> Tensor:
     return torch.where(u >= 0, 1, -1).to(torch.int8)
 
 
-class NodeMean(nn.Module):
-    """Tokens before fusion, averaged over each stage's nodes and normalised: (B, sum of C_l)."""
+class ForegroundMean(nn.Module):
+    """Tokens before fusion, averaged over each stage by how much foreground they are: (B, sum C_l).
+
+    A token weighs 1 - H(softmax z) / log Y: 1 if its logits z name one class, 0 if they name none.
+    Suppression teaches dropped tokens to name none, so they add little to the image vector.
+    Reconstruction; each mean is normalised over the batch.
+    """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm1d(count) for count in channels)
 
-    def forward(self, tokens: list[Tensor], node_index: list[Tensor]) -> Tensor:
-        means = [take(x, index).mean(1) for x, index in zip(tokens, node_index, strict=True)]
-        return torch.cat([norm(x) for norm, x in zip(self.norms, means, strict=True)], dim=1)
+    def forward(self, tokens: list[Tensor], logits: Sequence[Tensor]) -> Tensor:
+        """L tokens (B, S_l, C_l) and their class logits (B, S_l, Y) -> (B, sum of C_l)."""
+        means = []
+        for norm, x, z in zip(self.norms, tokens, logits, strict=True):
+            weight = foreground(z) + 1e-3  # where no token names a class: the plain mean
+            means.append(norm((weight[:, None] @ x).squeeze(1) / weight.sum(1, keepdim=True)))
+        return torch.cat(means, dim=1)
+
+
+def foreground(logits: Tensor) -> Tensor:
+    """1 - H(softmax z) / log Y of each token: logits (B, S, Y) -> (B, S), in 0..1."""
+    log_p = logits.log_softmax(-1)
+    return 1 + (log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
 
 
 class ProxyReadout(nn.Module):
@@ -145,10 +161,11 @@ class ProxyReadout(nn.Module):
 class FDHMFE(HashNetwork):
     """Fusion -> selection -> graph -> hash layer, with one proxy per class (reconstruction).
 
-    The image vector v has these parts: the output of the graph (D); the mean of the deepest stage's
-    nodes (D); the mean of all deepest tokens before fusion (C_L), which helps where selection chose
-    the wrong tokens; and, for each stage, the mean of its nodes before fusion (C_l). The relaxed
-    code is u = BN(W v) plus the code of the proxy read-out.
+    The image vector v has these parts: the output of the graph (D), which has a class loss of its
+    own in training, as PIM's graph has (arXiv 2202.03822); the mean of the deepest stage's nodes
+    (D); the mean of all deepest tokens before fusion (C_L), which helps where selection chose the
+    wrong tokens; and, for each stage, the foreground mean of its tokens before fusion (C_l). The
+    relaxed code u is the hash head of v; with the proxy read-out, which is ours, plus its code.
     """
 
     def __init__(
@@ -163,6 +180,7 @@ class FDHMFE(HashNetwork):
         graph_depth: int = 1,
         fusion: bool = True,
         selection: bool = True,
+        hash_head: str = "linear",
         proxy_readout: bool = False,
         dropout: float = 0.2,
         proxies: np.ndarray | None = None,
@@ -171,9 +189,9 @@ class FDHMFE(HashNetwork):
 
         width: D of tokens and nodes. keep, nodes: n tokens per stage vote on the class, m enter the
         graph. graph_depth: rounds of messages, or 0. fusion, selection, proxy_readout: False leaves
-        the part out. dropout: on v. proxies (Y, K) in {-1, +1}; None: max-min ones, which raise
-        ValueError if 2^K < Y. Defaults: width was set by hand; for keep, nodes, graph_depth and
-        dropout a few values were compared on validation splits.
+        the part out. hash_head: see `hash_layer`. dropout: on v. proxies (Y, K) in {-1, +1}; None:
+        max-min ones, which raise ValueError if 2^K < Y. Defaults: width was set by hand; for keep,
+        nodes, graph_depth and dropout a few values were compared on validation splits.
         """
         super().__init__(maxmin_proxies(classes, bits, 0) if proxies is None else proxies)
         stages = len(channels)
@@ -183,25 +201,27 @@ class FDHMFE(HashNetwork):
         self.graph = TokenGraph(stages, width, graph_depth)
         self.dropout = nn.Dropout(dropout)
         self.deep_norm = nn.LayerNorm(width)
-        self.node_mean = NodeMean(channels)
+        self.foreground_mean = ForegroundMean(channels)
         self.whole_norm = nn.BatchNorm1d(channels[-1])
         self.widths = [width, width, channels[-1], *channels]  # of v's parts, as they come
-        self.hash = HashLayer(sum(self.widths), bits)
+        self.hash = hash_layer(hash_head, sum(self.widths), bits)
+        self.graph_classifier = None if proxy_readout else nn.Linear(width, classes)
         self.readout = ProxyReadout(self.widths, classes) if proxy_readout else None
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
         """L maps (B, C_l, H_l, W_l) of any size -> Output."""
-        nodes, node_index, kept_index, token_logits = self.selector(self.fusion(maps))
+        nodes, _, kept_index, token_logits = self.selector(self.fusion(maps))
         tokens = [to_tokens(x) for x in maps]  # (B, S_l, C_l)
-        deep = self.deep_norm(nodes[-1].mean(1))  # (B, D)
-        features = tokens[-1].mean(1)  # (B, C_L)
-        whole = RAW_SCALE * self.whole_norm(features)
-        parts = RAW_SCALE * self.node_mean(tokens, node_index)  # (B, sum of C_l)
-        v = self.dropout(torch.cat([self.graph(nodes), deep, whole, parts], dim=1))
+        graph, deep = self.graph(nodes), self.deep_norm(nodes[-1].mean(1))  # (B, D) each
+        raw = self.whole_norm(tokens[-1].mean(1)), self.foreground_mean(tokens, token_logits)
+        v = self.dropout(torch.cat([graph, deep, *(RAW_SCALE * x for x in raw)], dim=1))
         u = self.hash(v)  # (B, K)
         if self.readout is None:
-            return Output(u, self.proxies, token_logits, kept_index, features=features)
-        votes = [take(z, index).mean(1) for z, index in zip(token_logits, kept_index, strict=True)]
-        class_logits, code = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
-        found = (token_logits, kept_index, class_logits, features)
-        return Output(u + code, self.proxies, *found)
+            class_logits = self.graph_classifier(graph)[None]
+        else:
+            kept = zip(token_logits, kept_index, strict=True)
+            votes = [take(z, index).mean(1) for z, index in kept]
+            class_logits, code = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
+            u = u + code
+        found = (token_logits, kept_index, class_logits)
+        return Output(u, self.proxies, *found, stage_means(maps))

@@ -27,6 +27,11 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
+def stage_means(maps: Sequence[Tensor]) -> Tensor:
+    """The mean of each of L maps (B, C_l, H_l, W_l), side by side: (B, sum of C_l)."""
+    return torch.cat([to_tokens(x).mean(1) for x in maps], dim=1)
+
+
 def resize_tokens(tokens: Tensor, size: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """Resize the map of tokens (B, S, D): average pooling to shrink it, else interpolation."""
     if size == target:

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from fdhmfe.losses import (
     FDHMFELoss,
+    Step,
     background_loss,
     balance_loss,
     batch_hard_triplet_loss,
     class_loss,
     decorrelation_loss,
+    memory_triplet_loss,
     proxy_loss,
     quantisation_loss,
     token_loss,
@@ -344,6 +346,48 @@ def test_triplet_loss_without_positives_or_negatives_is_zero(labels):
     loss = triplet(u, labels)
     assert loss.item() == 0
     assert gradient(loss, u).abs().max() == 0
+
+
+def memory_triplet(
+    u: Tensor, labels: list[int], memory: Tensor, known: list[int], positions: list[int]
+) -> float:
+    step = Step(torch.tensor(positions), 0.0)
+    pair = torch.tensor(labels), memory, torch.tensor(known)
+    return memory_triplet_loss(u, *pair, step, margin=0.25).item()
+
+
+def test_memory_triplets_come_from_all_that_was_seen():
+    # the anchor is at 0 degrees; its class has one image at 60, the other class one at 90
+    memory = at_angles(0, 60, 90, 0).detach()
+    memory[3] = 0  # of the other class, not seen yet
+    found = memory_triplet(at_angles(0), [0], memory, [0, 0, 1, 1], [0])
+    assert found == pytest.approx((1 - 0.5) / 2 - (1 - 0) / 2 + 0.25, abs=1e-6)  # d(60) - d(90) + m
+
+
+def test_an_image_is_no_positive_of_itself():
+    memory = at_angles(180, 90)  # what the anchor was before is not its positive
+    assert memory_triplet(at_angles(0), [0], memory, [0, 1], [0]) == 0
+
+
+def test_a_memory_of_the_batch_alone_is_the_batch():
+    labels, u = [0, 0, 1, 1, 0], at_angles(0, 20, 60, 40, 80)
+    expected = triplet(u, labels).item()
+    assert memory_triplet(u, labels, u, labels, list(range(5))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_loss_remembers_the_codes_of_all_batches():
+    loss = FDHMFELoss(labels=torch.tensor([0, 0, 1]), bits=2)
+    proxies = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
+    first, second = Output(at_angles(0), proxies), Output(at_angles(60, 90), proxies)
+    _, terms = loss(first, torch.tensor([0]), Step(torch.tensor([0]), 0.0))
+    assert terms["triplet"] == 0  # nothing to compare with
+    _, terms = loss(second, torch.tensor([0, 1]), Step(torch.tensor([1, 2]), 0.0))
+    # the image at 60 degrees: its positive is at 0, its negative at 90; none for the other
+    expected = (1 - 0.5) / 2 - (1 - math.cos(math.pi / 6)) / 2 + 0.25
+    assert terms["triplet"].item() == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(loss.memory, at_angles(0, 60, 90).detach())
+    with pytest.raises(ValueError, match="must know the step"):
+        loss(first, torch.tensor([0]))
 
 
 def test_triplet_loss_of_equal_codes_is_the_margin():

@@ -7,22 +7,23 @@ from torch import Tensor
 
 from fdhmfe.config.profiles import VARIANTS
 from fdhmfe.config.settings import Config, load
-from fdhmfe.losses import FDHMFELoss
+from fdhmfe.losses import FDHMFELoss, Step
 from fdhmfe.network import (
     FDHMFE,
+    ForegroundMean,
     HashLayer,
     HashMLP,
     HashNetwork,
-    NodeMean,
     ProxyReadout,
+    foreground,
     hash_layer,
 )
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies, random_proxies
 from fdhmfe.runs.methods import build_method
-from fdhmfe.stages import Selection
 
 CHANNELS, SIDES, CLASSES = [6, 10, 12], [8, 4, 2], 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+STEP = Step(torch.arange(8), 0.0)
 
 
 def settings(**given) -> Config:
@@ -41,9 +42,12 @@ def built(config: Config) -> torch.nn.Module:
     return build_method(config, CHANNELS[-config.stages :], LABELS).network
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_each_variant_builds_and_runs(variant):
-    config = settings(variant=variant)
+NAMED = [(method, variant) for method in ("fdh-mfe", "fdh-mfe+") for variant in VARIANTS[method]]
+
+
+@pytest.mark.parametrize(("method", "variant"), NAMED)
+def test_each_variant_builds_and_runs(method, variant):
+    config = settings(method=method, variant=variant)
     inputs = stages(config)
     before = [x.clone() for x in inputs]
     output = built(config)(inputs)
@@ -76,63 +80,48 @@ def test_without_selection_every_token_reaches_the_code():
 
 
 @pytest.mark.parametrize("fusion", [True, False])
-def test_tokens_that_are_no_nodes_cannot_leak_into_the_code(fusion):
+def test_tokens_that_are_no_nodes_cannot_leak_into_the_graph(fusion):
     config = settings(fusion=fusion)
     network = built(config).eval()
-    fused = []
+    fused, vectors = [], []
 
     def cut(_module: torch.nn.Module, _inputs: tuple, output: list[Tensor]) -> list[Tensor]:
         fused.extend(x.detach().requires_grad_() for x in output)
         return list(fused)
 
     network.fusion.register_forward_hook(cut)
-    network(stages(config)).u.square().sum().backward()
-    for x, index in zip(fused, nodes_of(network, fused), strict=True):
+    network.graph.register_forward_hook(lambda _module, _inputs, output: vectors.append(output))
+    network(stages(config))
+    vectors[0].square().sum().backward()
+    for x, index in zip(fused, network.selector(fused).node_index, strict=True):
         node = torch.zeros(x.shape[:2], dtype=torch.bool).scatter_(1, index, True)
         assert (x.grad[~node] == 0).all()
         assert (x.grad[node].abs().sum(-1) > 0).all()
 
 
-def nodes_of(network: torch.nn.Module, fused: list[Tensor]) -> list[Tensor]:
-    """Positions (B, m) of each stage's nodes."""
-    return network.selector(fused).node_index
-
-
 def test_only_kept_tokens_vote():
-    config = settings(nodes=64)
-    network, inputs = built(config).eval(), stages(config)
-    before = network(inputs)
-    pairs = zip(before.token_logits, before.kept_index, strict=True)
-    kept = [torch.zeros(z.shape[:2]).scatter_(1, index, 1) for z, index in pairs]
-
-    def code_of(votes: list[Tensor]) -> Tensor:
-        """u, where only some tokens have logits: votes L tensors (B, S_l), 1 for those."""
-
-        def hook(_module: torch.nn.Module, _inputs: tuple, output: Selection) -> Selection:
-            logits = [z * w[..., None] for z, w in zip(output.logits, votes, strict=True)]
-            return output._replace(logits=logits)
-
-        handle = network.selector.register_forward_hook(hook)
-        u = network(inputs).u
-        handle.remove()
-        return u
-
-    assert torch.equal(code_of(kept), before.u)
-    assert not torch.allclose(code_of([1 - each for each in kept]), before.u)
+    network, votes = built(settings(method="fdh-mfe+")).eval(), []
+    network.readout.register_forward_pre_hook(lambda _module, inputs: votes.extend(inputs[1]))
+    output = network(stages(settings()))
+    for vote, z, index in zip(votes, output.token_logits, output.kept_index, strict=True):
+        expected = torch.stack([z[i, index[i]].mean(0) for i in range(len(z))])
+        torch.testing.assert_close(vote, expected)
 
 
 @pytest.mark.parametrize("fusion", [True, False])
-def test_every_token_is_heard_by_fusion_and_the_mean_of_the_deepest_map(fusion):
+def test_every_token_is_heard_by_the_foreground_mean(fusion):
     config = settings(fusion=fusion)
     inputs = [x.requires_grad_() for x in stages(config)]
-    network = built(config).eval()
-    network(inputs).u.square().sum().backward()
-    indices = nodes_of(network, network.fusion(inputs))
-    for level, (x, index) in enumerate(zip(inputs, indices, strict=True)):
-        heard = x.grad.abs().sum(1).flatten(1) > 0  # (B, S)
-        node = torch.zeros(heard.shape, dtype=torch.bool).scatter_(1, index, True)
-        assert heard[node].all()
-        assert heard[~node].any() == (fusion or level == len(inputs) - 1)
+    built(config).eval()(inputs).u.square().sum().backward()
+    assert all((x.grad.abs().sum(1) > 0).all() for x in inputs)
+
+
+def test_the_graph_is_taught_the_class_and_codes_do_not_read_what_it_says():
+    network, inputs = built(settings()).eval(), stages(settings())
+    before = network(inputs)
+    assert before.class_logits.shape == (1, 8, CLASSES)
+    torch.nn.init.zeros_(network.graph_classifier.weight)
+    torch.testing.assert_close(network(inputs).u, before.u)
 
 
 def test_proxy_readout_by_hand():
@@ -170,12 +159,22 @@ def test_hash_heads_by_name():
         hash_layer("deep", 3, 12)
 
 
-def test_node_mean_is_the_normalised_mean_of_the_node_tokens():
-    pool = NodeMean([2, 1]).eval()
+def test_foreground_by_hand():
+    # evidence for one of four classes, for two of them, for none
+    logits = torch.tensor([[[99.0, 0, 0, 0], [99, 99, 0, 0], [5, 5, 5, 5]]])
+    torch.testing.assert_close(foreground(logits), torch.tensor([[1.0, 0.5, 0.0]]))
+
+
+def test_foreground_mean_weighs_tokens_by_their_evidence():
+    pool = ForegroundMean([2, 1]).eval()
     pool.norms[1].running_mean.fill_(3.0)
     stages = [torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]), torch.tensor([[[5.0], [8.0]]])]
-    pooled = pool(stages, [torch.tensor([[0, 1]]), torch.tensor([[1]])])
-    torch.testing.assert_close(pooled, torch.tensor([[2.0, 4.0, 5.0]]), rtol=1e-4, atol=1e-4)
+    certain, even, nothing = [99.0, 0, 0, 0], [99.0, 99, 0, 0], [0.0, 0, 0, 0]
+    logits = [torch.tensor([[certain, even, nothing]]), torch.tensor([[nothing, nothing]])]
+    pooled = pool(stages, logits)
+    # weights 1 to 1/2 in the first stage: (1 + 3/2) / (3/2) = 5/3; the plain mean in the second
+    expected = torch.tensor([[5 / 3, 10 / 3, 3.5]])
+    torch.testing.assert_close(pooled, expected, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize(("name", "draw"), [("maxmin", maxmin_proxies), ("random", random_proxies)])
@@ -203,7 +202,7 @@ def test_overfits_eight_images(given):
     optimiser = torch.optim.AdamW(method.network.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
-        total, _ = method.objective(method.network(inputs), LABELS)
+        total, _ = method.objective(method.network(inputs), LABELS, STEP)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -217,7 +216,7 @@ def test_overfits_eight_images(given):
 def test_every_parameter_is_trained():
     config = settings()
     method = build_method(config, CHANNELS, LABELS)
-    total, _ = method.objective(method.network(stages(config)), LABELS)
+    total, _ = method.objective(method.network(stages(config)), LABELS, STEP)
     total.backward()
     idle = [n for n, p in method.network.named_parameters() if p.grad is None]
     assert idle == []

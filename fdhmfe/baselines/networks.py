@@ -7,12 +7,11 @@ K bits.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from fdhmfe.network import HashNetwork, Output, hash_layer
 from fdhmfe.proxies import maxmin_proxies
-from fdhmfe.stages import to_tokens
+from fdhmfe.stages import stage_means, to_tokens
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ class Pooling(nn.Module):
         self.width = sum(channels[self.first :])
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return torch.cat([pooled(x) for x in maps[self.first :]], dim=1)
+        return stage_means(maps[self.first :])
 
 
 class PooledHash(HashNetwork):
@@ -56,7 +55,34 @@ class PooledHash(HashNetwork):
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
         u = self.hash(self.pool(maps))
-        return Output(u, self.proxies, features=pooled(maps[-1]))
+        return Output(u, self.proxies, features=stage_means(maps))
+
+
+class ClassifiedHash(PooledHash):
+    """The control `pooled-mlp`: a pooled hash head with a linear classifier beside it.
+
+    With FDH-MFE's objective it has its proxies and losses, class loss included, but no tokens and
+    no graph: what these add must be more than this.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        classes: int,
+        bits: int,
+        *,
+        hash_head: str = "mlp",
+        pooling: str = "all",
+        proxies: np.ndarray | None = None,
+    ) -> None:
+        """classes: Y; the rest as in `PooledHash`."""
+        super().__init__(channels, bits, hash_head=hash_head, pooling=pooling, proxies=proxies)
+        self.norm = nn.BatchNorm1d(self.pool.width)
+        self.classify = nn.Linear(self.pool.width, classes)
+
+    def forward(self, maps: Sequence[Tensor]) -> Output:
+        logits = self.classify(self.norm(self.pool(maps)))  # (B, Y)
+        return super().forward(maps)._replace(class_logits=logits[None])
 
 
 class Classifier(HashNetwork):
@@ -86,4 +112,4 @@ class Classifier(HashNetwork):
     def forward(self, maps: Sequence[Tensor]) -> Output:
         logits = self.classify(self.dropout(self.norm(self.pool(maps))))  # (B, Y)
         u = logits.softmax(1) @ self.proxies
-        return Output(u, self.proxies, class_logits=logits[None], features=pooled(maps[-1]))
+        return Output(u, self.proxies, class_logits=logits[None], features=stage_means(maps))

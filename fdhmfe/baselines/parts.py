@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fdhmfe.baselines.networks import pooled
 from fdhmfe.network import HashLayer, HashNetwork, Output
-from fdhmfe.stages import Fusion
+from fdhmfe.stages import Fusion, stage_means
 
 
 class Attended(NamedTuple):
@@ -53,6 +53,10 @@ class PartNetwork(HashNetwork):
         self.refines = block is not None
         self.tokens = Fusion(channels if block is None else [taken(block)], width, exchange=False)
         self.block = None if block is None else deepcopy(block).requires_grad_(True)
+
+    def means(self, maps: Sequence[Tensor]) -> Tensor:
+        """The mean of each stage's map, side by side: `Output.features`."""
+        return stage_means(maps[:-1] if self.refines else maps)
 
     def look(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The pooled deepest stage (B, C), and the tokens (B, S, D) that parts are made of."""
@@ -115,7 +119,7 @@ class PartHash(PartNetwork):
         else:
             parts = refined(self.block, maps[-1], attention).mean((3, 4))  # (B, P, C)
         attended = Attended(whole, parts, attention)
-        return Output(self.encode(attended), self.proxies, features=whole, own=attended)
+        return Output(self.encode(attended), self.proxies, features=self.means(maps), own=attended)
 
     def encode(self, attended: Attended) -> Tensor:
         """The relaxed code u (B, K) of whole and parts."""
@@ -167,7 +171,7 @@ class SEMICON(PartNetwork):
         means = self.interaction(parts.flatten(0, 1)).unflatten(0, parts.shape[:2])
         codes = [code(x) for code, x in zip(self.part_hash, means.unbind(1), strict=True)]
         u = torch.cat([self.whole_hash(whole), *codes], dim=1)
-        return Output(u, self.proxies, features=whole)
+        return Output(u, self.proxies, features=self.means(maps))
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Weights (B, P, S) of tokens (B, S, D): each part's are made from what is left."""

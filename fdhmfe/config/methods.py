@@ -13,6 +13,7 @@ from typing import Any
 NETWORKS: Mapping[str, str] = {
     "fdh-mfe": "fdhmfe.network:FDHMFE",
     "pooled": "fdhmfe.baselines.networks:PooledHash",
+    "pooled-classified": "fdhmfe.baselines.networks:ClassifiedHash",
     "classifier": "fdhmfe.baselines.networks:Classifier",
     "parts": "fdhmfe.baselines.parts:PartHash",
     "semicon": "fdhmfe.baselines.parts:SEMICON",
@@ -33,7 +34,7 @@ OBJECTIVES: Mapping[str, str] = {
 CODERS: Mapping[str, str] = {
     "sign": "fdhmfe.training.coders:Sign",
     "read-out": "fdhmfe.training.coders:ReadOut",
-    "two-part": "fdhmfe.training.coders:TwoPart",
+    "mixture": "fdhmfe.training.coders:ClassMixture",
     "lsh": "fdhmfe.training.coders:RandomProjection",
     "itq": "fdhmfe.training.coders:ITQ",
 }
@@ -61,10 +62,9 @@ METHODS: Mapping[str, Composition] = {
     each.name: each
     for each in (
         Composition("fdh-mfe", "FDH-MFE", "ours", "fdh-mfe", "fdh-mfe"),
-        Composition("fdh-mfe+", "FDH-MFE+", "ours", "fdh-mfe", "fdh-mfe", "two-part", PLUS),
-        Composition(
-            *("softmax", "softmax", "controls", "classifier", "softmax", "two-part", CONTROL)
-        ),
+        Composition("fdh-mfe+", "FDH-MFE+", "ours", "fdh-mfe", "fdh-mfe", settings=PLUS),
+        Composition("softmax", "softmax", "controls", "classifier", "softmax", settings=CONTROL),
+        Composition("pooled-mlp", "pooled MLP", "controls", "pooled-classified", "fdh-mfe"),
         Composition("lsh", "LSH", "projections", "features", "", "lsh"),
         Composition("itq", "ITQ", "projections", "features", "", "itq"),
         Composition("dpsh", "DPSH", "pairs of images", "pooled", "dpsh"),
@@ -93,10 +93,11 @@ def find(method: str) -> Composition:
     return found
 
 
-def compose(method: str, trainable: str, **parts: str) -> Composition:
+def compose(method: str, trainable: str, variant: str, **parts: str) -> Composition:
     """A method, its network, objective and coder replaced by those given; an empty name keeps one.
 
-    If a part is replaced, the method is named after its three parts. A method without an objective
+    If a part is replaced, the method is named after its three parts, unless the variant `open` did
+    it. A method without an objective
     codes the features of a backbone; if that is `trainable`, a softmax classifier trains them.
     """
     own, given = find(method), {name: part for name, part in parts.items() if part}
@@ -105,6 +106,8 @@ def compose(method: str, trainable: str, **parts: str) -> Composition:
     if not given:
         return own
     mixed = replace(own, **given)
+    if variant == "open":
+        return mixed
     name = "+".join(p.rpartition(":")[2] for p in (mixed.network, mixed.objective, mixed.coder))
     return replace(mixed, name=name, title=name, family="put together")
 

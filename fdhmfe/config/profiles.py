@@ -21,7 +21,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "quick": {},
         "laptop": LARGE
         | dict(backbone="mobilenet_v2", views=6, trainable="tail")
-        | dict(backbone_learning_rate=1e-3, weight_decay=0.05),
+        | dict(backbone_learning_rate=1e-3, weight_decay=0.05)
+        | dict(hash_head="mlp", pooling="all"),
         "paper": LARGE
         | dict(backbone="resnet50", trainable="all", precision="bf16", workers=8)
         | dict(epochs=60, learning_rate=1e-3),
@@ -37,6 +38,7 @@ OFF: Mapping[str, Mapping[str, Any]] = {
     "graph": dict(graph_depth=0),
     "maxmin": dict(proxies="random"),
     "uniformity": dict(balance_weight=0.0, decorrelation_weight=0.0),
+    "classifier": dict(class_weight=0.0),
     "background": dict(background_weight=0.0),
     "triplet": dict(triplet_weight=0.0),
     "quantisation": dict(quantisation_weight=0.0),
@@ -47,7 +49,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {  # switch off what FDH-MFE+ adds
     "arrangement": dict(arranged=False),
     "readout": dict(proxy_readout=False),
 }
-OPEN: Mapping[str, Any] = dict(feature_share=1 / 3)  # for classes never seen
+OPEN: Mapping[str, Any] = dict(coder="mixture")  # for classes never seen
 PLAIN: Mapping[str, Any] = {k: v for off in OFF.values() for k, v in off.items()}
 NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # a part that works only with others
 

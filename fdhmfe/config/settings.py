@@ -62,7 +62,6 @@ class Config:
     hash_head: str = "linear"  # what gives u: a linear layer, or an MLP with one hidden layer
     pooling: str = "last"  # which stages a network without tokens pools: the last, or all
     proxy_readout: bool = False  # add to u the proxies' mean, weighted by class probability
-    feature_share: float = 0.0  # of the bits in a two-part code: from features, not from classes
 
     # losses
     scale: float = 8.0  # factor on the cosine of code and proxy, before the softmax
@@ -99,7 +98,7 @@ class Config:
     def composition(self) -> Composition:
         """The method's network, objective and coder, or those that replace them."""
         parts = dict(network=self.network, objective=self.objective, coder=self.coder)
-        return compose(self.method, self.trainable, **parts)
+        return compose(self.method, self.trainable, self.variant, **parts)
 
     @property
     def output_dir(self) -> Path:

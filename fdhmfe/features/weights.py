@@ -4,6 +4,7 @@ The weights for the beetles of profile quick are shipped, because training takes
 python -m fdhmfe.features.weights trains them again.
 """
 
+from dataclasses import replace
 from inspect import getfile
 from pathlib import Path
 
@@ -44,7 +45,13 @@ def embedded_weights(dataset: Dataset | None, config: Config) -> Path:
 
 
 def train(file: Path, dataset: Dataset, config: Config) -> None:
-    """Train the weights that `config` asks for, into `file`."""
+    """Train the weights that `config` asks for, into `file`.
+
+    Attributes are listed by the data set's own labels; protocols with unseen classes have others.
+    """
+    own = open_dataset(replace(config, protocol="all-classes"))
+    table = dataset.table.assign(label=own.table.label)
+    dataset = replace(dataset, classes=own.classes, table=table)
     size, epochs = config.image_size, config.embedded_epochs
     train_embedded(file, dataset, size=size, epochs=epochs, recipe=recipe(config))
 

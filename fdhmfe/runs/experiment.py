@@ -24,7 +24,7 @@ from fdhmfe.support import distributed
 from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
-from fdhmfe.training.coders import ReadOut, Sign, TwoPart, class_posterior, evidence
+from fdhmfe.training.coders import ReadOut, Sign, class_posterior, evidence
 from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
@@ -69,7 +69,7 @@ def make(config: Config, inputs: Inputs, folder: Path) -> None:
         model.network.backbone.compile()
     checkpoint = folder / f"checkpoint-{results.source_hash()}.safetensors"
     history, pace = train_model(model, config, inputs, checkpoint)
-    encoded = encode(model, inputs, beside(model, config))
+    encoded = encode(model, inputs, beside(model, config, inputs.channels[-1]))
     if distributed.rank():
         return
     facts = {
@@ -134,20 +134,23 @@ def train_model(method: Method, config: Config, inputs: Inputs, checkpoint: Path
 Reading = Callable[[Output], torch.Tensor]  # Output of B images -> (B, .)
 
 
-def beside(method: Method, config: Config) -> dict[str, Reading]:
+def deepest(output: Output, width: int) -> torch.Tensor:
+    """The deepest of the stages' means (B, C), before any hashing."""
+    return evidence(output, "features")[:, -width:]
+
+
+def beside(method: Method, config: Config, width: int) -> dict[str, Reading]:
     """What is read from the network beside the run's own codes: the last field of `Encoded`.
 
     The read-out is for networks with proxies whose own code is u. The controls are made from one
     run alone, the classifier's; its variants would only give them again.
     """
     found: dict[str, Reading] = {}
-    own = method.coder
-    plain = isinstance(own, Sign) or (isinstance(own, TwoPart) and own.second is None)
-    if plain and method.head.proxies is not None:
+    if isinstance(method.coder, Sign) and method.head.proxies is not None:
         found["read-out"] = ReadOut(config.bits, config.scale)
     if config.composition.name == "softmax" and config.variant == "full":
         found["posterior"] = partial(class_posterior, scale=config.scale)
-        found["features"] = partial(evidence, name="features")
+        found["features"] = partial(deepest, width=width)
     return found
 
 
@@ -222,5 +225,5 @@ def kept_on_object(network: nn.Module, inputs: Inputs) -> dict[str, float]:
 def pooled_features(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
     """Mean token of the last stage, before any training: (M, C) for the given table rows."""
     network = with_backbone(MeanPool(), inputs).to(distributed.device())
-    features = partial(evidence, name="features")
+    features = partial(deepest, width=inputs.channels[-1])
     return train.relaxed_codes(network, inputs.source, rows, features).numpy()

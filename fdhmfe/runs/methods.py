@@ -23,22 +23,21 @@ def build_method(
 
     channels: C_l of each stage map; labels (M,): of the training images, 0..Y-1; block: the
     backbone's last block, for networks that refine parts by copies of it. Each part gets the
-    arguments that it names: settings, or facts of the data (channels, classes, labels, block). A
-    coder may leave fewer bits to the network. Raises ValueError if the parts do not go together.
+    arguments that it names: settings, or facts of the data (channels, classes, labels, block).
+    Raises ValueError if the parts do not go together.
     """
     torch.manual_seed(config.seed)
     chosen, classes = config.composition, int(labels.max()) + 1
     known: dict[str, Any] = asdict(config) | {"channels": list(channels), "classes": classes}
     known |= {"labels": labels, "proxies": None, "block": block}
     coder = called(part(chosen.coder, CODERS), known)
-    known["bits"] = coder.network_bits
     if not chosen.objective:
         network = called(part(chosen.network, NETWORKS), known)
         if list(network.parameters()):
             raise ValueError(f"network {chosen.network!r} must be trained: name an objective")
         return Method(network, None, coder)
     objective = part(chosen.objective, OBJECTIVES)
-    known["proxies"] = class_codes(objective, config, classes, coder.network_bits)
+    known["proxies"] = class_codes(objective, config, classes)
     network = known["network"] = called(part(chosen.network, NETWORKS), known)
     if not list(network.parameters()):
         raise ValueError(f"network {chosen.network!r} has nothing to train for an objective")
@@ -48,9 +47,7 @@ def build_method(
     return Method(network, called(objective, known), coder)
 
 
-def class_codes(
-    objective: type[Objective], config: Config, classes: int, bits: int
-) -> np.ndarray | None:
+def class_codes(objective: type[Objective], config: Config, classes: int) -> np.ndarray | None:
     """The proxies (Y, K) that an objective needs, drawn with `config.seed`; None if it needs none.
 
     With `proxies=random`, an ablation, coin flips replace the max-min ones.
@@ -58,7 +55,7 @@ def class_codes(
     draw = objective.class_codes
     if draw is maxmin_proxies and config.proxies == "random":
         draw = random_proxies
-    return draw(classes, bits, config.seed)
+    return draw(classes, config.bits, config.seed)
 
 
 def called(make: Callable[..., Any], known: Mapping[str, Any]) -> Any:

@@ -27,6 +27,7 @@ FACTOR = 3.0  # between neighbours on an axis of numbers
 BITS = 24
 HEADS: Mapping[str, Sequence[tuple[str, str]]] = {  # of each network: hash_head, pooling
     "pooled": (("linear", "last"), ("mlp", "last"), ("mlp", "all")),
+    "pooled-classified": (("linear", "last"), ("mlp", "last"), ("mlp", "all")),
     "classifier": (("linear", "last"), ("linear", "all")),
     "fdh-mfe": (("linear", "last"), ("mlp", "last")),
 }

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fdhmfe.features.split import Tail
 from fdhmfe.network import HashNetwork, Output
-from fdhmfe.stages import to_tokens
+from fdhmfe.stages import stage_means
 from fdhmfe.support import distributed
 
 
@@ -63,8 +63,8 @@ def head_maps(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
 
 
 class MeanPool(HashNetwork):
-    """Returns the mean of the last stage's map as `u`: features to which a coder is fitted."""
+    """No hashing: `features` are the stages' means, to which a coder is fitted, and so is `u`."""
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        features = to_tokens(maps[-1]).mean(1)
+        features = stage_means(maps)
         return Output(features, features=features)

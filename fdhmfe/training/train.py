@@ -266,9 +266,9 @@ def fit_coder(method: Method, source: Source, rows: np.ndarray, labels: Tensor) 
     rows (M,): table rows; labels (M,): theirs.
     """
     if method.coder.needs:
-        values = {
-            name: relaxed_codes(method.network, source, rows, partial(evidence, name=name))
-            for name in method.coder.needs
-        }
+        features = partial(evidence, name="features")
+        values = {"features": relaxed_codes(method.network, source, rows, features)}
+        if method.head.proxies is not None:
+            values["proxies"] = method.head.proxies.cpu()
         method.coder.cpu().fit(labels, **values)
         method.coder.to(distributed.device_of(method.network))

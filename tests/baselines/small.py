@@ -13,7 +13,7 @@ from fdhmfe.metrics import mean_average_precision
 from fdhmfe.network import binarise
 from fdhmfe.runs.inputs import CachedSource
 from fdhmfe.runs.methods import build_method
-from fdhmfe.training.train import Method, fit, relaxed_codes
+from fdhmfe.training.train import Method, fit, fit_coder, relaxed_codes
 
 CHANNELS, SIDES = [6, 70], [3, 2]
 LABELS = torch.arange(48) % 4
@@ -53,14 +53,13 @@ def loss(method: Method, output: tuple, progress: float = 0.0) -> tuple:
 
 
 def train(method: Method, config: Config, checkpoint: Path) -> None:
-    if method.objective is None:
-        method.network.fit(source().plain_batches(TRAIN)[0][-1].mean((2, 3)))
-    else:
+    if method.objective is not None:
         fit(method, source(), TRAIN, LABELS[TRAIN], config, checkpoint)
+    fit_coder(method, source(), TRAIN, LABELS[TRAIN])
 
 
 def codes(method: Method, rows: np.ndarray) -> np.ndarray:
-    return binarise(relaxed_codes(method.network, source(), rows)).numpy()
+    return binarise(relaxed_codes(method.network, source(), rows, method.coder)).numpy()
 
 
 def retrieval(method: Method, database: np.ndarray) -> float:

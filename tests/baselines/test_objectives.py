@@ -40,7 +40,7 @@ def test_each_method_learns_to_retrieve(name, tmp_path):
 @pytest.mark.parametrize("bits", [12, 16, 24, 32, 48, 64])
 def test_each_method_has_all_its_bits(name, bits):
     method = built(method=name, bits=bits)
-    assert outputs(method).u.shape == (8, bits)
+    assert method.coder(outputs(method)).shape == (8, bits)
     proxies = method.network.proxies
     assert proxies is None or proxies.shape == (4, bits)
 
@@ -64,7 +64,7 @@ def test_loss_weight_matters_to_every_trained_method(name):
     assert totals[0] != totals[1]
 
 
-@pytest.mark.parametrize("name", ["dpsh", "hashnet", "adsh", "exchnet", "a2-net"])
+@pytest.mark.parametrize("name", ["fdh-mfe", "dpsh", "hashnet", "adsh", "exchnet", "a2-net"])
 def test_an_objective_that_remembers_asks_for_the_step(name):
     method = built(method=name)
     with pytest.raises(ValueError, match="must know the step"):
@@ -138,6 +138,7 @@ def test_checkpoints_hold_the_state_and_no_copy_of_the_network(name):
     method = built(method=name)
     kept = {k for k in method.modules.state_dict() if k.startswith("objective.")}
     state = {
+        **{key: {"memory"} for key in ("fdh-mfe", "fdh-mfe+")},
         "dpsh": {"bank"},
         "hashnet": {"bank"},
         "exchnet": {"solved", "outputs", "anchors", "sums", "counts"},

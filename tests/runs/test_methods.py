@@ -13,6 +13,7 @@ from fdhmfe.runs.methods import build_method
 from fdhmfe.training.train import Method
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+STEP = losses.Step(torch.arange(6), 0.0)
 WEIGHTS = {
     "token": "token_weight",
     "class": "class_weight",
@@ -35,13 +36,12 @@ def built(config: Config) -> tuple[Method, Output]:
     return method, method.network(maps)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["full", *VARIANTS["fdh-mfe"]])
 def test_total_is_the_weighted_sum_and_a_term_of_weight_zero_is_absent(variant):
     config = settings(variant=variant)
     method, output = built(config)
-    total, parts = method.objective(output, LABELS)
+    total, parts = method.objective(output, LABELS, STEP)
     active = {name for name, weight in WEIGHTS.items() if getattr(config, weight)}
-    active -= {"class"} - ({"class"} if config.proxy_readout else set())
     assert set(parts) == {"proxy"} | active
     expected = parts["proxy"] + sum(getattr(config, WEIGHTS[n]) * parts[n] for n in active)
     torch.testing.assert_close(total, expected)
@@ -49,12 +49,12 @@ def test_total_is_the_weighted_sum_and_a_term_of_weight_zero_is_absent(variant):
 
 def test_the_full_method_has_every_term_and_each_variant_lacks_what_it_says():
     absent = {}
-    for variant in VARIANTS:
+    for variant in ("full", *VARIANTS["fdh-mfe"]):
         method, output = built(settings(variant=variant))
-        absent[variant] = set(WEIGHTS) - set(method.objective(output, LABELS)[1])
+        absent[variant] = set(WEIGHTS) - set(method.objective(output, LABELS, STEP)[1])
     terms = {
         "uniformity": {"balance", "decorrelation"},
-        "readout": {"class"},
+        "classifier": {"class"},
         **{name: {name} for name in ("background", "triplet", "quantisation")},
     }
     every = set().union(*terms.values())
@@ -69,16 +69,16 @@ def test_the_loss_aims_at_the_proxies_that_come_with_the_output():
     method.network.arrange(np.random.default_rng(0).normal(size=(6, 3)), LABELS.numpy())
     arranged = method.network.proxies
     expected = losses.proxy_loss(output.u, LABELS, arranged, scale=8.0, margin=0.2)
-    torch.testing.assert_close(method.objective(output, LABELS)[1]["proxy"], expected)
+    torch.testing.assert_close(method.objective(output, LABELS, STEP)[1]["proxy"], expected)
     away = output._replace(proxies=-arranged)
-    assert method.objective(away, LABELS)[1]["proxy"] > expected
+    assert method.objective(away, LABELS, STEP)[1]["proxy"] > expected
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_each_weight_belongs_to_its_own_term(name):
     others = {weight: 0.0 for weight in WEIGHTS.values()}
     method, output = built(settings(**{**others, WEIGHTS[name]: 3.0}))
-    total, parts = method.objective(output, LABELS)
+    total, parts = method.objective(output, LABELS, STEP)
     assert set(parts) == {"proxy", name}
     torch.testing.assert_close(total, parts["proxy"] + 3 * parts[name])
 
@@ -87,7 +87,7 @@ def test_parts_are_the_losses_of_the_output():
     config = settings(scale=5.0, margin=0.1, triplet_margin=0.3)
     method, output = built(config)
     u, _, logits, kept, class_logits, *_ = output
-    _, parts = method.objective(output, LABELS)
+    _, parts = method.objective(output, LABELS, STEP)
     proxies = method.network.proxies
     expected = {
         "proxy": losses.proxy_loss(u, LABELS, proxies, scale=5.0, margin=0.1),
@@ -108,7 +108,7 @@ def test_orthohash_is_the_proxy_loss_alone():
     config = settings(method="orthohash", variant="full")
     method, output = built(config)
     assert isinstance(method.network, PooledHash)
-    total, parts = method.objective(output, LABELS)
+    total, parts = method.objective(output, LABELS, STEP)
     assert set(parts) == {"proxy"}
     proxies = method.network.proxies
     expected = losses.proxy_loss(output.u, LABELS, proxies, scale=8.0, margin=0.2)
@@ -117,8 +117,8 @@ def test_orthohash_is_the_proxy_loss_alone():
 
 def test_loss_weight_multiplies_the_triplet_term():
     method, output = built(settings(loss_weight=3.0, triplet_weight=0.5))
-    total, parts = method.objective(output, LABELS)
-    plain, _ = built(settings(triplet_weight=0.5))[0].objective(output, LABELS)
+    total, parts = method.objective(output, LABELS, STEP)
+    plain, _ = built(settings(triplet_weight=0.5))[0].objective(output, LABELS, STEP)
     torch.testing.assert_close(total, plain + parts["triplet"])
 
 
@@ -127,7 +127,7 @@ def test_loss_follows_the_proxies_that_a_checkpoint_restores():
     other = build_method(settings(seed=5), [6] * 3, LABELS)
     method.network.load_state_dict(other.network.state_dict())
     expected = losses.proxy_loss(output.u, LABELS, other.network.proxies, scale=8.0, margin=0.2)
-    torch.testing.assert_close(method.objective(output, LABELS)[1]["proxy"], expected)
+    torch.testing.assert_close(method.objective(output, LABELS, STEP)[1]["proxy"], expected)
 
 
 @pytest.mark.parametrize("name", ["fdh-mfe", "orthohash"])
@@ -172,7 +172,7 @@ def test_the_read_out_is_a_coder_for_networks_that_name_classes():
     [
         (dict(network="pooled", objective="exchnet"), "needs the network 'parts', not PooledHash"),
         (dict(network="fdh-mfe", objective="a2-net"), "needs the network 'parts', not FDHMFE"),
-        (dict(network="lsh", objective="orthohash"), "'lsh' has nothing to train"),
+        (dict(network="features", objective="orthohash"), "'features' has nothing to train"),
         (dict(method="itq", network="pooled"), "'pooled' must be trained: name an objective"),
     ],
 )

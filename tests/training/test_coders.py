@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from fdhmfe.network import Output
-from fdhmfe.training.coders import RandomProjection, ReadOut, Sign, TwoPart
+from fdhmfe.training.coders import (
+    ClassMixture,
+    RandomProjection,
+    ReadOut,
+    Sign,
+    procrustes,
+    whitening,
+)
 
 PROXIES = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
 
@@ -39,19 +46,55 @@ def test_a_coder_of_features_refuses_a_network_without():
         RandomProjection(channels=[2], bits=2)(Output(torch.zeros(1, 2)))
 
 
-def test_a_code_in_two_parts_is_u_and_then_the_features():
-    coder = TwoPart(channels=[4], bits=12, feature_share=1 / 3)
-    assert (coder.network_bits, coder.needs) == (8, ("features",))
-    features = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    coder.fit(torch.zeros(50), features=features)
-    output = Output(torch.randn(50, 8), features=features)
-    code = coder(output)
-    assert torch.equal(code[:, :8], output.u)
-    assert torch.equal(code[:, 8:], coder.second(output))
-    assert code.shape == (50, 12)
+def test_whitening_makes_what_varies_within_classes_vary_alike():
+    # about the class means: (1, 0), (-1, 0), (0, 3), (0, -3); so S = diag(1/2, 9/2) before scaling
+    within = torch.tensor([[1.0, 0.0], [-1, 0], [0, 3], [0, -3]])
+    labels = torch.tensor([0, 0, 1, 1])
+    features = within + torch.tensor([[5.0, 5.0], [-5, -5]])[labels]
+    turned = within @ whitening(features, labels, shrinkage=0.0)
+    torch.testing.assert_close(turned.T @ turned / 4, torch.eye(2), rtol=1e-4, atol=1e-4)
+    shrunk = whitening(features, labels, shrinkage=1.0)  # only standardised, all alike
+    scaled = torch.eye(2) / features.std(0)
+    torch.testing.assert_close(shrunk / shrunk[0, 0], scaled / scaled[0, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_without_a_share_for_the_features_the_code_is_u():
-    coder, u = TwoPart(channels=[4], bits=12, feature_share=0.0), torch.randn(2, 12)
-    assert (coder.network_bits, coder.needs) == (12, ())
-    assert torch.equal(coder(Output(u)), u)
+def test_procrustes_finds_the_rotation():
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(procrustes(x, x @ turn), turn, rtol=1e-4, atol=1e-4)
+
+
+def mixture(**given) -> tuple[ClassMixture, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A coder fitted to four classes far apart, with its features, labels and proxies."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    centres = 4 * torch.randn(4, 6, generator=generator)
+    features = centres[labels] + torch.randn(40, 6, generator=generator)
+    proxies = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [-1, 1, 1, -1]])
+    coder = ClassMixture([2, 4], classes=4, bits=4, **given)
+    coder.fit(labels, features=features, proxies=proxies)
+    return coder, features, labels, proxies
+
+
+def test_the_mixture_code_of_a_class_is_near_its_proxy():
+    coder, features, labels, proxies = mixture(rounds=0)
+    code = coder(Output(torch.zeros(0), features=features)).sign()
+    nearest = (code @ proxies.T).argmax(1)
+    assert (nearest == labels).float().mean() > 0.9
+    assert coder.posterior(features).argmax(1).tolist() == labels.tolist()
+    torch.testing.assert_close(coder.posterior(features).sum(1), torch.ones(40))
+
+
+def test_mixtures_are_centred_over_the_training_images_and_of_unit_length():
+    coder, features, *_ = mixture()
+    torch.testing.assert_close(coder.posterior(features).mean(0), coder.prior)
+    torch.testing.assert_close(coder.mixture(features).norm(dim=1), torch.ones(40))
+
+
+def test_rounds_of_rotation_bring_mixtures_nearer_to_their_signs():
+    def distortion(rounds: int) -> float:
+        coder, features, *_ = mixture(rounds=rounds)
+        u = coder(Output(torch.zeros(0), features=features))
+        return float((u.sign() - u).square().mean())
+
+    assert distortion(50) <= distortion(5) <= distortion(0)
