@@ -205,8 +205,9 @@ class FDHMFE(HashNetwork):
         self.whole_norm = nn.BatchNorm1d(channels[-1])
         self.widths = [width, width, channels[-1], *channels]  # of v's parts, as they come
         self.hash = hash_layer(hash_head, sum(self.widths), bits)
-        self.graph_classifier = None if proxy_readout else nn.Linear(width, classes)
         self.readout = ProxyReadout(self.widths, classes) if proxy_readout else None
+        if not proxy_readout:
+            self.graph_classifier = nn.Linear(width, classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
         """L maps (B, C_l, H_l, W_l) of any size -> Output."""

@@ -100,7 +100,8 @@ def compose(method: str, trainable: str, variant: str, **parts: str) -> Composit
     it. A method without an objective
     codes the features of a backbone; if that is `trainable`, a softmax classifier trains them.
     """
-    own, given = find(method), {name: part for name, part in parts.items() if part}
+    own: Composition = find(method)
+    given: dict[str, Any] = {name: part for name, part in parts.items() if part}
     if not own.objective and trainable != "none":
         own = replace(own, network="classifier", objective="softmax")
     if not given:

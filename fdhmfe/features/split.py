@@ -82,17 +82,19 @@ def split(backbone: StageBackbone) -> Halves:
     stages = output.all_input_nodes  # shallow to deep
     early = [node for node in stages if nodes.index(node) < place]
     deep, cut, before = stages[len(early) :], nodes[place], nodes[last]
-    front = part(whole, [], nodes[: place + 1], [*early, cut])
+    front: nn.Module = part(whole, [], nodes[: place + 1], [*early, cut])
     tail = part(whole, [cut], nodes[place + 1 :], [*deep, before])
     block = part(whole, [before], nodes[last + 1 :], deep[-1:])
     if isinstance(backbone.extractor, Values):  # timm's own layers cannot all be traced again
         front = fuse(front)
-    parts = (
+    halves = Halves(
         Front(front, backbone.grid, pre),
         Tail(deepcopy(tail), backbone.grid, len(deep)),
         nn.Sequential(deepcopy(block), First()),
     )
-    return Halves(*(x.eval().to(memory_format=torch.channels_last) for x in parts))
+    for half in halves:
+        half.eval().to(memory_format=torch.channels_last)
+    return halves
 
 
 class First(nn.Module):
@@ -166,7 +168,7 @@ def has_parameters(whole: GraphModule, node: Node) -> bool:
 
 def side(node: Node) -> int:
     """Pixels per side of a node's square map, whether channels come first or last; 0 if none."""
-    shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+    shape: Sequence[int] = getattr(node.meta.get("tensor_meta"), "shape", ())
     if len(shape) != 4:
         return 0
     if shape[2] == shape[3]:

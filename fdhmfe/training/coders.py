@@ -90,6 +90,12 @@ class ClassMixture(Coder):
     of the train split.
     """
 
+    centre: Tensor
+    whitening: Tensor
+    means: Tensor
+    prior: Tensor
+    rotation: Tensor
+
     def __init__(
         self,
         channels: Sequence[int],
