@@ -20,7 +20,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.data.door import open_dataset
 from fdhmfe.runs import experiment, ledger
 from fdhmfe.runs.inputs import READ, open_backbone
-from fdhmfe.runs.results import run_folder, run_id
+from fdhmfe.runs.results import run_folder, run_id, source_hash
 from fdhmfe.support.progress import progress
 
 TRIES = 3  # rounds (set by hand): if a worker dies, the next round does the missing runs
@@ -35,6 +35,7 @@ def collect(
     A run that has rows there is not made again, even if its network is on another machine. All must
     have the same output folder. For the rest see `sweep`.
     """
+    source_hash()  # of the code that this process has loaded, even if it is edited meanwhile
     (output_dir,) = {config.output_dir for config in configs}
     names = run_names(configs)
     known = set(ledger.rows(output_dir, ledger.RUNS).run_id)
