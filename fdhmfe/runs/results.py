@@ -127,7 +127,8 @@ def write_run(
 
         write("metrics.csv", table.to_csv(index=False).encode())
         write("config.json", json_bytes(asdict(config)))
-        write("env.json", json_bytes({**environment(), **facts}))
+        classes = len(np.unique(codes["query_labels"]))
+        write("env.json", json_bytes({**environment(), "query_classes": classes, **facts}))
         write("history.csv", epochs.to_csv(index=False).encode())
         write("codes.npz", npz_bytes(codes))
         write("model.safetensors", save(tensors))
