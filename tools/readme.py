@@ -1,7 +1,7 @@
-"""Write the figures and the table of README.md anew: python tools/readme.py (or make readme).
+"""Write the figure and the tables of README.md anew: python tools/readme.py (or make readme).
 
-The table and two figures come from results/laptop; the first figure is drawn from a quick run on
-the toy set, which is trained first if it is not there (some minutes).
+The tables come from the rows of runs in results/laptop; the figure is drawn from a quick run on the
+toy set, which is trained first if it is not there (some minutes).
 """
 
 import re
@@ -16,67 +16,58 @@ from fdhmfe import config
 from fdhmfe.codes import nearest, pack
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
-from fdhmfe.runs import experiment, results
+from fdhmfe.runs import experiment, ledger, plan, results, tables
 from fdhmfe.support.files import atomic
 from fdhmfe.support.places import REPOSITORY
 
 README = REPOSITORY / "README.md"
-TABLES = REPOSITORY / "results" / "laptop" / "tables"
+LAPTOP = REPOSITORY / "results" / "laptop"
 FIGURE = Path("docs/figures/neighbours.png")
 START, END = "<!-- written by make readme -->", "<!-- end of what make readme writes -->"
 
 
 def section() -> str:
-    """What stands between the marks: three figures and the table, all from files."""
-    caption, table = (TABLES / "map-cub200.md").read_text(encoding="utf-8").split("\n\n", 1)
-    figures = "results/laptop/figures/09_tables"
+    """What stands between the marks: a figure, and the tables of birds as far as they are made."""
     return f"""{START}
 ![Three toy queries with their nearest images and distances; dropped regions are dark]({FIGURE})
 
 Three drawn beetles and what their 48 bits find (profile `quick`, seed 0): ✓ the same species, ✗ a
 look-alike; the network kept the bright regions.
 
-![mAP against code length for FDH-MFE and eleven baselines]({figures}-map-cub200.png)
-
-{caption}
-
-{table.strip()}
-
-`class-id` are codes that spell the class FDH-MFE predicts: as far as both score alike, this mAP
-measures classification of classes seen in training. {unseen()}
-
-{butterflies()}
-
-![Precision at k, and precision against recall]({figures}-curves-cub200.png)
+{birds()}
 {END}"""
 
 
-def unseen() -> str:
-    """One sentence on classes that no method was trained on."""
-    table = pd.read_csv(TABLES / "unseen-cub200.csv")
-    table = table.sort_values("mean", ascending=False)
-    scores = ", ".join(f"{row.method} {100 * row.mean:.1f}" for row in table.itertuples())
-    bits, seeds = table.bits.iloc[0], table.seeds.min()
-    return (
-        f"On classes never seen ({bits} bits, {seeds} seed(s), mAP@all in %) the order is another: "
-        f"{scores}."
-    )
+def birds() -> str:
+    """The main table and that of classes never seen, from the rows of runs; and what is missing."""
+    metrics, runs = (ledger.rows(LAPTOP, name) for name in (ledger.METRICS, ledger.RUNS))
+    if metrics.empty:
+        return "The tables of photographs are being made anew."
+    metrics = metrics[(metrics.dataset == "cub200") & (metrics.trainable == "tail")]
+    parts = []
+    plain = metrics[metrics.protocol == "all-classes"]
+    if len(plain):
+        parts += [words(plain, runs), markdown(tables.pivot_cells(tables.map_cells(plain)))]
+    folds = metrics[metrics.protocol.isin(tables.OPEN)]
+    if len(folds):
+        found = tables.pivot_open(tables.seen_unseen(folds))
+        parts += ["The same codes on classes seen and never seen. " + words(folds, runs)]
+        parts += [markdown(found)]
+    return "\n\n".join(parts)
 
 
-def butterflies() -> str:
-    """One sentence on the small set, where little is left to win."""
-    table = pd.read_csv(TABLES / "gain-leeds_butterfly.csv")
-    seeds = pd.read_csv(TABLES / "map-leeds_butterfly.csv").seeds.min()
-    lengths = "/".join(map(str, table.bits))
-    own = ", ".join(f"{100 * value:.2f}" for value in table["fdh-mfe"])
-    best = zip(table["its mAP"], table["best baseline"], strict=True)
-    others = ", ".join(f"{100 * value:.2f} ({name})" for value, name in best)
-    beyond = (table.gain.abs() > table.spread).sum()
-    return (
-        f"On the ten kinds of `leeds_butterfly` little is left to win: at {lengths} bits FDH-MFE "
-        f"has {own}, the best baseline {others} (mAP@all in %, {seeds} seeds). Differences beyond "
-        f"the spread of the seeds: {beyond or 'none'}."
-    )
+def words(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """The caption of a table, with how many of its planned runs are in it."""
+    own = runs[runs.run_id.isin(rows.run_id)]
+    plans = "main" if (rows.protocol == "all-classes").all() else "folds"
+    planned = len(plan.planned([plans], "laptop", "cub200"))
+    classes = f"{', '.join(sorted(own.query_classes.astype(str).unique()))} classes on hand"
+    missing = f" {len(own)} of {planned} planned runs are made so far." if len(own) < planned else ""
+    return f"{tables.caption(rows, own, classes)}.{missing}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    return table.reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def replaced(readme: str, new: str) -> str:
