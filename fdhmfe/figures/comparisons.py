@@ -1,5 +1,7 @@
 """Charts that ask where a gain comes from, and what it costs: tidy tables in, Figures out."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +23,7 @@ def ablation(costs: pd.DataFrame, title: str) -> Figure:
     lengths = sorted(costs.bits.unique())
     order = costs[costs.bits == lengths[0]].sort_values("cost").variant
     size = frames.WIDTH / len(lengths), 0.32 * len(order) + 1.0
-    look = {"title": title, "framed": False, "sharey": True, "sharex": True}
+    look: dict[str, Any] = {"title": title, "framed": False, "sharey": True, "sharex": True}
     figure, axes = frames.panels(len(lengths), len(lengths), size, **look)
     for axis, bits in zip(axes, lengths, strict=True):
         rows = costs[costs.bits == bits].set_index("variant").reindex(order)
@@ -42,8 +44,8 @@ def heat_maps(cells: pd.DataFrame, title: str) -> Figure:
     rows, columns = (list(cells[name].unique()) for name in ("network", "objective"))
     groups = list(cells.groupby(["trainable", "coder"], sort=False))
     names = [METHODS[name].title if name in METHODS else name for name in columns]
-    size, shared = (frames.WIDTH, 0.3 * len(rows) + 0.45), {"sharex": True}
-    figure, axes = frames.panels(len(groups), 1, size, (0, 0.7), title=title, **shared)
+    size = frames.WIDTH, 0.3 * len(rows) + 0.45
+    figure, axes = frames.panels(len(groups), 1, size, (0, 0.7), title=title, sharex=True)
     for axis, ((trainable, coder), own) in zip(axes, groups, strict=True):
         regime = 100 * cells[cells.trainable == trainable]["mean"]
         wide = own.pivot(index="network", columns="objective", values="mean")
@@ -76,15 +78,14 @@ def seen_unseen(table: pd.DataFrame, title: str) -> Figure:
     points[list(COORDINATES)] *= 100
     looks = styles(points.index)
     for name, look in looks.items():
-        x, y, *spread = points.loc[name, list(COORDINATES)]
-        axis.errorbar(x, y, *reversed(spread), fmt="none", color=look["color"], elinewidth=0.8)
+        x, y, wide, high = points.loc[name, list(COORDINATES)]
+        axis.errorbar(x, y, high, wide, fmt="none", color=look["color"], elinewidth=0.8)
         axis.plot(x, y, **{**look, "linestyle": "", "markersize": 7})
     front = points[~points.dominated].sort_values("seen@seen")
     axis.step(*front[list(COORDINATES[:2])].to_numpy().T, where="pre", color="#555555", zorder=1)
     for name, x, y in front[list(COORDINATES[:2])].itertuples():
-        look = {"color": looks[name]["color"], "fontsize": 8, "fontweight": "bold"}
-        place = {"xytext": (8, 5), "textcoords": "offset points"}
-        axis.annotate(str(looks[name]["label"]), (x, y), **place, **look)
+        near: dict[str, Any] = {"xytext": (8, 5), "textcoords": "offset points", "fontsize": 8}
+        axis.annotate(looks[name]["label"], (x, y), color=looks[name]["color"], **near)
     axis.set(xlabel="mAP@all, seen classes (%)", ylabel="mAP@all, unseen classes (%)")
     frames.legend(figure, axis, "lower center", ncols=3)
     return figure

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 
 
-def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Line style of each method, the same in every chart, in the order of a legend.
 
     A variant ("fdh-mfe+, open") has the colour of its method. Methods that the kit does not know
@@ -51,7 +52,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     own = [name for name in wanted if name not in known]
     colours = COLOURS | dict(zip(own, cycle(OWN_COLOURS)))
     known |= {name: (name, name) for name in own}
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     seen: Counter[str] = Counter()
     for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
         ours = family == "ours"

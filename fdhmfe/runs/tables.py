@@ -165,6 +165,22 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
     return cells.rename(columns={"count": "seeds"}).reset_index()
 
 
+def spans(cells: pd.DataFrame) -> pd.DataFrame:
+    """How far the best and the worst network lie apart in the mean over objectives, and vice versa.
+
+    One row per regime, code length and coder of `grid`; objectives that lack a network are left
+    out.
+    """
+    rows = []
+    keys = ["trainable", "bits", "coder"]
+    for values, own in cells.groupby(keys, sort=False):
+        wide = own.pivot(index="network", columns="objective", values="mean").dropna(axis=1)
+        network, objective = (np.ptp(wide.mean(axis=axis)) for axis in (1, 0))
+        row = {"network": network, "objective": objective, "objectives": wide.shape[1]}
+        rows.append(dict(zip(keys, values, strict=True)) | row)
+    return pd.DataFrame(rows)
+
+
 def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:
     """Our mAP and that of the public harness on the data set of this title, each with its place.
 

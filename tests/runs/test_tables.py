@@ -211,6 +211,17 @@ def test_grid_has_a_cell_per_network_objective_and_coder():
     ]
 
 
+def test_spans_compare_only_objectives_that_every_network_has():
+    values = {("a", "csq"): 0.1, ("a", "dpn"): 0.3, ("b", "csq"): 0.5, ("b", "dpn"): 0.9}
+    values[("b", "dpsh")] = 0.0
+    cells = [{"network": n, "objective": o, "mean": v} for (n, o), v in values.items()]
+    cells = pd.DataFrame(cells).assign(trainable="none", bits=12, coder="sign")
+    (row,) = tables.spans(cells).to_dict("records")
+    assert row["network"] == pytest.approx(0.7 - 0.2)
+    assert row["objective"] == pytest.approx(0.6 - 0.3)
+    assert row["objectives"] == 2
+
+
 def test_published_numbers_stand_beside_ours_of_the_same_rule():
     table = rows({("csq", "full", 48): [0.7, 0.9], ("orthohash", "full", 48): [0.6, 0.6]})
     solved = rows({("a2-net", "full", 48): [0.5]}).assign(database_codes="dcc")
