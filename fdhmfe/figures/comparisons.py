@@ -73,7 +73,7 @@ def seen_unseen(table: pd.DataFrame, title: str) -> Figure:
     table: from tables.seen_unseen; bars: the spread over folds. A line joins the rows that no other
     dominates, and they have their names beside them: up and to the right there is nothing.
     """
-    figure, axis = frames.chart(title, 5.2, line=85)
+    figure, axis = frames.chart(title, 5.2, line=75)
     points = table.set_index("method")
     points[list(COORDINATES)] *= 100
     looks = styles(points.index)
@@ -87,5 +87,6 @@ def seen_unseen(table: pd.DataFrame, title: str) -> Figure:
         near: dict[str, Any] = {"xytext": (8, 5), "textcoords": "offset points", "fontsize": 8}
         axis.annotate(looks[name]["label"], (x, y), color=looks[name]["color"], **near)
     axis.set(xlabel="mAP@all, seen classes (%)", ylabel="mAP@all, unseen classes (%)")
+    axis.margins(0.15)  # room for names
     frames.legend(figure, axis, "lower center", ncols=3)
     return figure

@@ -39,34 +39,34 @@ CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Line style of each method, the same in every chart, in the order of a legend.
 
-    A variant ("fdh-mfe+, open") has the colour of its method. Methods that the kit does not know
-    come last, each with a colour and a marker of its own.
+    A variant ("fdh-mfe+, open") follows its method: its colour and its marker, hollow. Methods that
+    the kit does not know come last, each with a colour and a marker of its own.
     """
     known = {m.name: (m.title, m.family) for m in METHODS.values()}
     known |= {name: (title, "references") for name, title in REFERENCES.items()}
     wanted = list(dict.fromkeys(names))
-    for name in wanted:
-        method, comma, variant = name.partition(", ")
-        if comma and method in METHODS:
-            known[name] = (f"{METHODS[method].title}, {variant}", METHODS[method].family)
-    own = [name for name in wanted if name not in known]
+    variants = {name: name.partition(", ")[0] for name in wanted if name not in known}
+    variants = {name: method for name, method in variants.items() if method in METHODS}
+    own = [name for name in wanted if name not in known and name not in variants]
     colours = COLOURS | dict(zip(own, cycle(OWN_COLOURS)))
     known |= {name: (name, name) for name in own}
     found: dict[str, dict[str, Any]] = {}
     seen: Counter[str] = Counter()
     for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
-        ours = family == "ours"
-        lines = OUR_LINES if ours else LINES
-        found[name] = {
-            "label": title,
-            "color": colours[family],
-            "marker": marker,
-            "linestyle": lines[seen[family] % len(lines)],
-            "linewidth": 2.5 if ours else 1.2,
-            "markersize": 5,
-            "zorder": 3 if ours else 2,
-        }
-        seen[family] += 1
+        for each in (name, *(v for v, method in variants.items() if method == name)):
+            ours = family == "ours"
+            lines = OUR_LINES if ours else LINES
+            found[each] = {
+                "label": title + each.removeprefix(name),
+                "color": colours[family],
+                "marker": marker,
+                "markerfacecolor": colours[family] if each == name else "white",
+                "linestyle": lines[seen[family] % len(lines)],
+                "linewidth": 2.5 if ours else 1.2,
+                "markersize": 5,
+                "zorder": 3 if ours else 2,
+            }
+            seen[family] += 1
     return {name: look for name, look in found.items() if name in wanted}
 
 
@@ -126,7 +126,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
         axis.set(ylabel="mAP@all (%)", ylim=limit)
     axes[-1].set_xlabel("code length (bits)")
     axes[-1].set_xticks(sorted(cells.bits.unique()))
-    axes[0].set_title(frames.wrapped(title), fontsize=8)
+    axes[0].set_title(frames.wrapped(title, 75), fontsize=8)
     frames.legend(figure, axes[0], "lower center", ncols=3)
     return figure
 

@@ -35,13 +35,13 @@ def group_of(name: str) -> str:
     return family if family in GROUPS else "baselines"
 
 
-def scored(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the headline number, `method` made the name of a table's row.
+def scored(table: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
+    """The rows of the headline number, or another, with `method` made the name of a table's row.
 
     A variant is part of the name ("fdh-mfe+, open"), as is the head of a method put together by
     hand. Several runs bring the rows in REFERENCES; only those of HOSTS are kept.
     """
-    rows = headline(table)
+    rows = headline(table, metric)
     beside, full = rows.method.isin(REFERENCES), rows.variant == "full"
     host = rows.run_id.map(rows[~beside].groupby("run_id").method.first())
     names = rows.method.where(full, rows.method + ", " + rows.variant)
@@ -50,12 +50,12 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(method=names)[~beside | (full & host.isin(HOSTS))]
 
 
-def map_cells(table: pd.DataFrame) -> pd.DataFrame:
+def map_cells(table: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
     """One row per method with its variant and code length: mean, min and max over the seeds.
 
     ValueError if the rows are of several data sets, regimes or protocols: no mean is over those.
     """
-    rows = scored(table)
+    rows = scored(table, metric)
     for name in ("dataset", "trainable", "protocol"):
         if rows[name].nunique() > 1:
             raise ValueError(f"a table has one {name}, not {', '.join(rows[name].unique())}")
@@ -70,15 +70,20 @@ def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
 
     "83.1 ± 0.4": half of max - min.
     """
-    text = (100 * cells["mean"]).map("{:.1f}".format)
-    half = (50 * (cells["max"] - cells["min"])).map(" ± {:.1f}".format)
-    shown = cells.assign(text=text + half.where(cells.seeds > 1, ""))
+    half = ((cells["max"] - cells["min"]) / 2).where(cells.seeds > 1)
+    shown = cells.assign(text=percent(cells["mean"], half))
     shown["group"] = shown.method.map(group_of)
     best = cells.groupby("method")["mean"].mean().sort_values(ascending=False).index
     order = sorted(best, key=lambda name: GROUPS.index(group_of(name)))
     wide = shown.pivot(index=["group", "method"], columns="bits", values="text")
     wide = wide.loc[[(group_of(name), name) for name in order]]
     return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(columns=None)
+
+
+def percent(mean: pd.Series, spread: pd.Series) -> pd.Series:
+    """Shares as text: "83.1 ± 0.4", or "83.1" where there is no spread."""
+    text = (100 * mean).map("{:.1f}".format)
+    return text + (100 * spread).map(" ± {:.1f}".format).where(spread.notna(), "")
 
 
 def gain_over_best(
@@ -145,6 +150,12 @@ def seen_unseen(table: pd.DataFrame) -> pd.DataFrame:
     dominated = [(rivals[name] >= pair).all(axis=1).any() for name, pair in pairs.iterrows()]
     both = mean.join(sd.add_suffix(" sd")).assign(dominated=dominated).rename_axis(columns=None)
     return both.assign(folds=rows.groupby("method").fold.nunique()).reset_index()
+
+
+def pivot_open(table: pd.DataFrame) -> pd.DataFrame:
+    """`seen_unseen` to read: mean ± standard deviation over the folds, in percent."""
+    shown = {name: percent(table[name], table[f"{name} sd"]) for name in OPEN}
+    return table[["method"]].assign(**shown, dominated=table.dominated).set_index("method")
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
@@ -230,9 +241,10 @@ def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
 def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
     wide = pivot_cells(cells)
+    shown = wide.reset_index().to_markdown(index=False, disable_numparse=True)
     contents = {
         "csv": cells.to_csv(index=False),
-        "md": f"{caption}\n\n{wide.reset_index().to_markdown(index=False)}\n",
+        "md": f"{caption}\n\n{shown}\n",
         "tex": latex_table(wide, caption, stem.name),
     }
     paths = []

@@ -32,11 +32,13 @@ def test_ours_stand_out():
     assert [own["linestyle"] for own in ours].count("-") == 1
 
 
-def test_a_variant_has_the_colour_of_its_method_and_a_marker_of_its_own():
-    looks = curves.styles(["softmax", "softmax, open"])
-    assert looks["softmax, open"]["label"] == "softmax, open"
-    assert looks["softmax, open"]["color"] == looks["softmax"]["color"]
-    assert looks["softmax, open"]["marker"] != looks["softmax"]["marker"]
+def test_a_variant_follows_its_method_with_a_hollow_marker_and_a_line_of_its_own():
+    looks = curves.styles(["softmax, open", "csq", "softmax"])
+    assert [look["label"] for look in looks.values()] == ["softmax", "softmax, open", "CSQ"]
+    own, variant = looks["softmax"], looks["softmax, open"]
+    assert (variant["color"], variant["marker"]) == (own["color"], own["marker"])
+    assert variant["markerfacecolor"] == "white" != own["markerfacecolor"]
+    assert variant["linestyle"] != own["linestyle"]
 
 
 def test_methods_of_one_s_own_come_last_and_look_like_no_other():

@@ -68,6 +68,12 @@ def test_cells_are_means_over_seeds_of_the_headline_number_and_variants_stay_apa
     assert cells.loc[("fdh-mfe+, open", 12), "mean"] == pytest.approx(0.60)
 
 
+def test_another_metric_is_summed_up_by_the_same_rules(table):
+    other = table.head(2).assign(metric="R@1", value=[0.2, 0.4])
+    (cell,) = tables.map_cells(pd.concat([table, other]), "R@1").to_dict("records")
+    assert (cell["method"], cell["mean"], cell["seeds"]) == ("fdh-mfe", pytest.approx(0.3), 2)
+
+
 def test_a_row_that_several_runs_bring_is_taken_from_its_own_method_s(table):
     cells = tables.map_cells(table).set_index(["method", "bits"])
     assert cells.loc[("unquantised", 12), "mean"] == pytest.approx(0.85)
@@ -182,6 +188,8 @@ def test_seen_and_unseen_by_hand_and_which_rows_are_dominated():
     assert spreads == pytest.approx([math.sqrt(0.005)] * 2)
     assert found.folds.tolist() == [2] * 5
     assert found.index[found.dominated].tolist() == ["csq"]
+    shown = tables.pivot_open(found.reset_index())
+    assert shown.loc["fdh-mfe+, open", "seen@seen"] == "85.0 ± 7.1"
     with pytest.raises(ValueError, match="one code length"):
         tables.seen_unseen(pd.concat([table, table.assign(bits=12)]))
 
@@ -256,6 +264,9 @@ def test_exports_hold_the_same_numbers(table, tmp_path):
     markdown, latex = (path.read_text(encoding="utf-8") for path in paths[1:])
     assert markdown.startswith("toy, 2 seeds\n\n| group")
     assert "82.0 ± 2.0" in markdown and r"82.0 & $\pm$ 2.0" in latex
+    one_seed = tables.map_cells(table[(table.seed == 0) & (table.method == "fdh-mfe")])
+    markdown = tables.export_cells(one_seed, tmp_path / "one", "")[1].read_text(encoding="utf-8")
+    assert "| 80.0 " in markdown and "| 90.0 " in markdown
     assert latex.count("\\midrule") == 4  # below the heads, and between four groups
 
 
