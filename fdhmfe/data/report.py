@@ -62,6 +62,13 @@ def is_subset(dataset: Dataset) -> bool:
     return any(known and found < known for found, known in counts(dataset).values())
 
 
+def classes_told(dataset: Dataset) -> str:
+    """How many classes there are, for a caption: "100 of 200 classes" if more are published."""
+    found = len(dataset.classes)
+    known = SOURCES[dataset.name].classes if dataset.name in SOURCES else found
+    return f"{found} of {known} classes" if found < known else f"{found} classes"
+
+
 def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
     """The report. `folder`: where archives are, if any; `decode` also reads every image and mask.
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,47 +14,59 @@ from fdhmfe.figures import frames
 from fdhmfe.metrics import evaluate, hamming_distance
 
 # One colour per family of methods, after Okabe and Ito; within a family, markers and lines tell the
-# methods apart. FDH-MFE has the only solid, thick line.
+# methods apart. Ours are thick, and FDH-MFE's line is the only solid one.
 COLOURS = {
     "ours": frames.BLUE,
     "projections": frames.GREY,
     "pairs of images": frames.GREEN,
     "class codes": frames.ORANGE,
     "parts": frames.PURPLE,
+    "controls": frames.VERMILION,
     "references": frames.BLACK,
 }
-OWN_COLOURS = (frames.VERMILION, frames.SKY, "#8C6D00")  # of methods that the kit does not know
-REFERENCES = {"class-id": "class id (reference)", "unquantised": "unquantised (reference)"}
+OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
+REFERENCES = {
+    "class-id": "class id (reference)",
+    "cosine": "features, unhashed",
+    "unquantised": "unquantised (reference)",
+}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--")
+OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 
 
-def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Line style of each method, the same in every chart, in the order of a legend.
 
-    Methods that the kit does not know come last, each with a colour and a marker of its own.
+    A variant ("fdh-mfe+, open") follows its method: its colour and its marker, hollow. Methods that
+    the kit does not know come last, each with a colour and a marker of its own.
     """
     known = {m.name: (m.title, m.family) for m in METHODS.values()}
     known |= {name: (title, "references") for name, title in REFERENCES.items()}
     wanted = list(dict.fromkeys(names))
-    own = [name for name in wanted if name not in known]
+    variants = {name: name.partition(", ")[0] for name in wanted if name not in known}
+    variants = {name: method for name, method in variants.items() if method in METHODS}
+    own = [name for name in wanted if name not in known and name not in variants]
     colours = COLOURS | dict(zip(own, cycle(OWN_COLOURS)))
     known |= {name: (name, name) for name in own}
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     seen: Counter[str] = Counter()
     for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
-        ours = family == "ours"
-        found[name] = {
-            "label": title,
-            "color": colours[family],
-            "marker": marker,
-            "linestyle": "-" if ours else LINES[seen[family] % len(LINES)],
-            "linewidth": 2.5 if ours else 1.2,
-            "markersize": 5,
-            "zorder": 3 if ours else 2,
-        }
-        seen[family] += 1
+        for each in (name, *(v for v, method in variants.items() if method == name)):
+            ours = family == "ours"
+            lines = OUR_LINES if ours else LINES
+            found[each] = {
+                "label": title + each.removeprefix(name),
+                "color": colours[family],
+                "marker": marker,
+                "markerfacecolor": colours[family] if each == name else "white",
+                "linestyle": lines[seen[family] % len(lines)],
+                "linewidth": 2.5 if ours else 1.2,
+                "markersize": 5,
+                "zorder": 3 if ours else 2,
+            }
+            seen[family] += 1
     return {name: look for name, look in found.items() if name in wanted}
 
 
@@ -113,7 +126,7 @@ def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
         axis.set(ylabel="mAP@all (%)", ylim=limit)
     axes[-1].set_xlabel("code length (bits)")
     axes[-1].set_xticks(sorted(cells.bits.unique()))
-    axes[0].set_title(frames.wrapped(title), fontsize=8)
+    axes[0].set_title(frames.wrapped(title, 75), fontsize=8)
     frames.legend(figure, axes[0], "lower center", ncols=3)
     return figure
 
@@ -150,39 +163,4 @@ def curves(codes: Mapping[str, tuple[np.ndarray, ...]], title: str) -> Figure:
     upper.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS], minor=False)
     lower.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 100))
     frames.legend(figure, upper, "lower center", ncols=3)
-    return figure
-
-
-def ablation(table: pd.DataFrame, title: str) -> Figure:
-    """What each variant costs against the reference, in points of mAP; whiskers: the seed spread.
-
-    table: rows of tables.ablation_table.
-    """
-    ordered = table.sort_values("cost")
-    size = frames.WIDTH, 0.32 * len(ordered) + 1.2
-    figure, (axis,) = frames.panels(1, 1, size, title=title, framed=False)
-    whiskers = {"xerr": 100 * ordered.spread, "ecolor": "#555555", "capsize": 2}
-    axis.barh(ordered.variant, 100 * ordered.cost, color=frames.BLUE, **whiskers)
-    axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_xlabel("mAP@all lost (points)")
-    return figure
-
-
-def sensitivity(table: pd.DataFrame, title: str) -> Figure:
-    """mAP@all against the value of one setting at a time, a panel each; bars span the seeds.
-
-    table: columns setting, value, mean, min, max (mAP in 0..1). All panels share their scale.
-    """
-    settings = table.groupby("setting", sort=False)
-    columns = min(2, len(settings))
-    size, look = (frames.WIDTH / columns, 1.7), {"sharey": True, "framed": False}
-    figure, axes = frames.panels(len(settings), columns, size, (0, 0.5), title=title, **look)
-    for axis, (name, points) in zip(axes, settings, strict=True):
-        points = points.sort_values("value")
-        places = np.arange(len(points))
-        bars = {"yerr": seed_spread(points), "capsize": 3, "color": frames.BLUE, "marker": "o"}
-        axis.errorbar(places, 100 * points["mean"], **bars)
-        axis.set_xticks(places, [f"{value:g}" for value in points.value])
-        axis.set_xlabel(name)
-    figure.supylabel("mAP@all (%)", fontsize=10)
     return figure

@@ -35,18 +35,23 @@ def escape(text: str) -> str:
 
 
 def latex_table(table: pd.DataFrame, caption: str, stem: str) -> str:
-    """A `table` environment: the index on the left, a column of "83.1 ± 0.4" or "83.1" for each.
+    """A `table` environment: a row's name on the left, "83.1 ± 0.4" or "83.1" in each column.
 
+    The index has two levels, the group and the name of each row; a line parts the groups.
     Means are right-aligned and spreads follow in a column of their own, so that decimal points
     stand below each other; a cell that is missing stays blank. \\label: "tab:" and the stem.
     """
     heads = [f"\\multicolumn{{2}}{{c}}{{{escape(str(name))}}}" for name in table.columns]
-    rows = [[escape(str(table.index.name)), *heads]]
-    for name, cells in zip(table.index, table.to_numpy(), strict=True):
+    rows = [[escape(str(table.index.names[1])), *heads]]
+    for (_, name), cells in zip(table.index, table.to_numpy(), strict=True):
         pairs = (str(cell).partition(" ± ") if pd.notna(cell) else ("", "", "") for cell in cells)
         halves = (f"{escape(mean)} & {escape(sign + half)}" for mean, sign, half in pairs)
         rows.append([escape(str(name)), *halves])
     head, *body = [f"{' & '.join(row)} \\\\" for row in rows]
+    groups = table.index.get_level_values(0)
+    for place in range(len(groups) - 1, 0, -1):
+        if groups[place] != groups[place - 1]:
+            body.insert(place, "\\midrule")
     lines = [
         NEEDS,
         "\\begin{table}",

@@ -179,12 +179,13 @@ def read_facts(folder: Path) -> dict[str, float]:
     return {name: stored[name] for name in names if name in stored}
 
 
-def headline(table: pd.DataFrame) -> pd.DataFrame:
+def headline(table: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
     """The rows of the headline number: mAP@all, expected ties, network codes on both sides.
 
-    One for each method, run and protocol. Rows of the read-out beside a method are left out: they
-    are no methods, and must not compete with them; their `coder` finds them in the whole table.
+    Or of another metric, by the same rules. One for each method, run and protocol. Rows of the
+    read-out beside a method are left out: they are no methods, and must not compete with them;
+    their `coder` finds them in the whole table.
     """
-    chosen = (table.metric == "mAP") & (table.ties == "expected")
+    chosen = (table.metric == metric) & (table.ties == "expected")
     chosen &= (table.database_codes == "network") & ~table.method.str.endswith(READ_OUT)
     return table[chosen]

@@ -1,99 +1,250 @@
 """Tables of what runs have written. No number comes from anywhere else."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
+from fdhmfe.config.methods import METHODS
 from fdhmfe.runs.latex import latex_table
+from fdhmfe.runs.plan import NETWORKS
 from fdhmfe.runs.results import REFERENCES, headline
 from fdhmfe.support.files import atomic
 from fdhmfe.support.places import shipped
 
-METHOD = "fdh-mfe"
+GROUPS = ("ours", "baselines", "others", "controls", "references")  # of a table's rows, in order
+FLOATS = ("cosine", "unquantised")  # rankings without codes
+HOSTS = ("fdh-mfe", "softmax")  # whose runs the rows in REFERENCES are taken from
+SEEN, UNSEEN = "seen@seen", "unseen@unseen"
+OPEN = (SEEN, UNSEEN, "unseen@all")
 
 
-def map_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and code length: mean, min and max of mAP@all over the seeds."""
-    cells = headline(table).groupby(["dataset", "method", "bits"], sort=False).value
+def group_of(name: str) -> str:
+    """Which of GROUPS a row belongs to: "fdh-mfe+, open" to "ours", a method of your own to others.
+
+    Controls are what could explain a gain: a classifier, its class number, its features unhashed.
+    """
+    method = name.partition(", ")[0]
+    if method in REFERENCES:
+        return "references" if method == "unquantised" else "controls"
+    if method not in METHODS:
+        return "others"
+    family = METHODS[method].family
+    return family if family in GROUPS else "baselines"
+
+
+def scored(table: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
+    """The rows of the headline number, or another, with `method` made the name of a table's row.
+
+    A variant is part of the name ("fdh-mfe+, open"), as is the head of a method put together by
+    hand. Several runs bring the rows in REFERENCES; only those of HOSTS are kept.
+    """
+    rows = headline(table, metric)
+    beside, full = rows.method.isin(REFERENCES), rows.variant == "full"
+    host = rows.run_id.map(rows[~beside].groupby("run_id").method.first())
+    names = rows.method.where(full, rows.method + ", " + rows.variant)
+    by_hand = rows.method.str.contains(r"\w\+\w")
+    names = names.where(~by_hand, names + ", " + rows.hash_head)
+    return rows.assign(method=names)[~beside | (full & host.isin(HOSTS))]
+
+
+def map_cells(table: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
+    """One row per method with its variant and code length: mean, min and max over the seeds.
+
+    ValueError if the rows are of several data sets, regimes or protocols: no mean is over those.
+    """
+    rows = scored(table, metric)
+    for name in ("dataset", "trainable", "protocol"):
+        if rows[name].nunique() > 1:
+            raise ValueError(f"a table has one {name}, not {', '.join(rows[name].unique())}")
+    cells = rows.groupby(["dataset", "method", "bits"], sort=False).value
     return (
         cells.agg(["mean", "min", "max", "count"]).rename(columns={"count": "seeds"}).reset_index()
     )
 
 
 def pivot_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """mAP of methods by code length, in percent, best first. "83.1 ± 0.4": half of max - min."""
-    text = (100 * cells["mean"]).map("{:.1f}".format)
-    half = (50 * (cells["max"] - cells["min"])).map(" ± {:.1f}".format)
-    shown = cells.assign(text=text + half.where(cells.seeds > 1, ""))
-    order = cells.groupby("method")["mean"].mean().sort_values(ascending=False).index
-    wide = shown.pivot(index="method", columns="bits", values="text").loc[order]
+    """mAP of methods by code length, in percent: group by group, in each the best first.
+
+    "83.1 ± 0.4": half of max - min.
+    """
+    half = ((cells["max"] - cells["min"]) / 2).where(cells.seeds > 1)
+    shown = cells.assign(text=percent(cells["mean"], half))
+    shown["group"] = shown.method.map(group_of)
+    best = cells.groupby("method")["mean"].mean().sort_values(ascending=False).index
+    order = sorted(best, key=lambda name: GROUPS.index(group_of(name)))
+    wide = shown.pivot(index=["group", "method"], columns="bits", values="text")
+    wide = wide.loc[[(group_of(name), name) for name in order]]
     return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(columns=None)
 
 
-def gain_over_best(cells: pd.DataFrame) -> pd.DataFrame:
-    """FDH-MFE against the best baseline of each code length.
+def percent(mean: pd.Series, spread: pd.Series) -> pd.Series:
+    """Shares as text: "83.1 ± 0.4", or "83.1" where there is no spread."""
+    text = (100 * mean).map("{:.1f}".format)
+    return text + (100 * spread).map(" ± {:.1f}".format).where(spread.notna(), "")
+
+
+def gain_over_best(
+    cells: pd.DataFrame, method: str, rivals: Collection[str] | None = None
+) -> pd.DataFrame:
+    """A method against the best of its rivals at each code length; None: against the baselines.
 
     spread: max - min over the seeds; of the two methods, the larger one. A gain is `clear` if it is
     larger than the spread; with one seed, no gain is.
     """
-    cells = cells[~cells.method.isin(REFERENCES)].assign(spread=cells["max"] - cells["min"])
-    cells = cells.set_index("bits").sort_values("mean", ascending=False, kind="stable")
-    own, others = cells[cells.method == METHOD], cells[cells.method != METHOD]
+    if rivals is None:
+        rivals = [name for name in cells.method if group_of(name) == "baselines"]
+    cells = cells.assign(spread=cells["max"] - cells["min"]).set_index("bits")
+    cells = cells.sort_values("mean", ascending=False, kind="stable")
+    own, others = cells[cells.method == method], cells[cells.method.isin(rivals)]
     best = others[~others.index.duplicated()]  # the first of each code length
     gain, spread = own["mean"] - best["mean"], np.maximum(own.spread, best.spread)
-    table = {METHOD: own["mean"], "best baseline": best.method, "its mAP": best["mean"]}
-    table |= {"gain": gain, "spread": spread, "clear": (own.seeds > 1) & (gain > spread)}
-    return pd.DataFrame(table).sort_index().reset_index()
+    seeds = np.minimum(own.seeds, best.seeds)
+    table = {"method": method, "mAP": own["mean"], "rival": best.method, "its mAP": best["mean"]}
+    table |= {"gain": gain, "spread": spread, "clear": (seeds > 1) & (gain > spread)}
+    return pd.DataFrame(table).sort_index().rename_axis("bits").reset_index()
 
 
-def ablation_table(per_run: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant, in the order given: mean mAP, spread over the seeds, cost, size, time.
+def paired_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """What each variant loses against its method in full, paired by seed, per code length.
 
-    per_run has the columns variant, seed, mAP, seconds, parameters; the first variant is the
-    reference. cost: mAP below the reference. spread: the larger max - min of both over the seeds.
+    cost: the mean of the differences in mAP; low, high: its 95 % interval by Student's t. The
+    verdict says whether 0 lies in it; a single seed gives neither.
     """
-    groups = per_run.groupby("variant", sort=False)
-    table = groups.agg(
-        mAP=("mAP", "mean"),
-        seeds=("seed", "count"),
-        seconds=("seconds", "median"),
-        parameters=("parameters", "first"),
+    rows = headline(table)
+    rows = rows[~rows.method.isin(REFERENCES)]
+    keys = ["method", "bits", "variant"]
+    wide = rows.pivot(index=["method", "bits", "seed"], columns="variant", values="value")
+    lost = wide.rsub(wide["full"], axis=0)[[v for v in rows.variant.unique() if v != "full"]]
+    costs = lost.melt(ignore_index=False, value_name="cost").reset_index().dropna(subset="cost")
+    found = costs.groupby(keys, sort=False).cost.agg(["mean", "count", "sem"])
+    half = found["sem"] * student.ppf(0.975, found["count"] - 1)
+    low, high = found["mean"] - half, found["mean"] + half
+    verdict = np.select(
+        [half.isna(), low > 0, high < 0],
+        ["", "costs", "better without"],
+        "no difference seen",
     )
-    own = groups["mAP"].max() - groups["mAP"].min()
-    table.insert(1, "spread", own.clip(lower=own.iloc[0]))
-    table.insert(2, "cost", table["mAP"].iloc[0] - table["mAP"])
-    return table.reset_index()
+    facts = {"cost": found["mean"], "low": low, "high": high, "seeds": found["count"]}
+    return pd.DataFrame({**facts, "verdict": verdict}).reset_index()
 
 
-def component_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """What an ablation shows about each part; table: from `ablation_table`, two seeds or more.
+def seen_unseen(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method with its variant: mAP by protocol, mean and (`sd`) spread over the folds.
 
-    removed: mAP lost without the part. alone: mAP gained by adding the part, and the parts that it
-    needs, to `plain`; NaN if not run. A difference counts if it is larger than both spreads.
+    dominated: codes of another row score at least as high on both seen and unseen classes. Rows
+    must be of one code length: ValueError.
     """
-    rows = table.set_index("variant")[["mAP", "spread", "cost"]]
-    verdicts = []
-    for part in (name.removeprefix("no-") for name in rows.index if name.startswith("no-")):
-        lost, spread = rows.loc[f"no-{part}", ["cost", "spread"]]
-        pair = rows.reindex(["plain", f"only-{part}"])
-        alone = pair["mAP"].iloc[1] - pair["mAP"].iloc[0]
-        if abs(lost) > spread:
-            verdict = "earns its place" if lost > 0 else "better without"
-        elif alone > pair.spread.max():
-            verdict = "others do its work"
-        else:
-            verdict = "no gain seen"
-        verdicts.append({"part": part, "removed": lost, "alone": alone, "verdict": verdict})
-    return pd.DataFrame(verdicts)
+    rows = scored(table)
+    rows = rows[rows.protocol.isin(OPEN)]
+    if rows.bits.nunique() > 1:
+        raise ValueError("seen and unseen classes are compared at one code length")
+    by_fold = rows.groupby(["method", "protocol", "fold"], sort=False).value.mean()
+    groups = by_fold.groupby(["method", "protocol"], sort=False)
+    mean, sd = (found.unstack()[list(OPEN)] for found in (groups.mean(), groups.std()))
+    pairs = mean[[SEEN, UNSEEN]]
+    codes = pairs[~mean.index.isin(FLOATS)]
+    rivals = {name: codes.drop(name, errors="ignore") for name in pairs.index}
+    dominated = [(rivals[name] >= pair).all(axis=1).any() for name, pair in pairs.iterrows()]
+    both = mean.join(sd.add_suffix(" sd")).assign(dominated=dominated).rename_axis(columns=None)
+    return both.assign(folds=rows.groupby("method").fold.nunique()).reset_index()
+
+
+def pivot_open(table: pd.DataFrame) -> pd.DataFrame:
+    """`seen_unseen` to read: mean ± standard deviation over the folds, in percent."""
+    shown = {name: percent(table[name], table[f"{name} sd"]) for name in OPEN}
+    return table[["method"]].assign(**shown, dominated=table.dominated).set_index("method")
+
+
+def grid(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean mAP over the seeds of each network, objective and coder, by regime and code length.
+
+    Networks have the names of plan.NETWORKS. Where a network has class evidence, the read-out of
+    its codes is a second coder.
+    """
+    chosen = (table.metric == "mAP") & (table.ties == "expected")
+    chosen &= (table.database_codes == "network") & ~table.method.isin(REFERENCES)
+    rows = table[chosen]
+    parts = []
+    for name, settings in NETWORKS.items():
+        fits = np.logical_and.reduce([rows[key] == value for key, value in settings.items()])
+        parts.append(rows[fits].assign(network=name))
+    keys = ["trainable", "bits", "coder", "network", "objective"]
+    cells = pd.concat(parts).groupby(keys, sort=False).value.agg(["mean", "count"])
+    return cells.rename(columns={"count": "seeds"}).reset_index()
+
+
+def spans(cells: pd.DataFrame) -> pd.DataFrame:
+    """How far the best and the worst network lie apart in the mean over objectives, and vice versa.
+
+    One row per regime, code length and coder of `grid`; objectives that lack a network are left
+    out.
+    """
+    rows = []
+    keys = ["trainable", "bits", "coder"]
+    for values, own in cells.groupby(keys, sort=False):
+        wide = own.pivot(index="network", columns="objective", values="mean").dropna(axis=1)
+        network, objective = (np.ptp(wide.mean(axis=axis)) for axis in (1, 0))
+        row = {"network": network, "objective": objective, "objectives": wide.shape[1]}
+        rows.append(dict(zip(keys, values, strict=True)) | row)
+    return pd.DataFrame(rows)
+
+
+def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Our mAP and that of the public harness on the data set of this title, each with its place.
+
+    Like stands with like: the same method, code length and rule for the database's codes, classes
+    seen in training. Places count the methods in both. Empty if nothing was published.
+    """
+    published = read_published()
+    published = published[(published.dataset == title) & published.protocol.str.startswith(SEEN)]
+    named = {name: m.title.replace("²", "2") for name, m in METHODS.items()}
+    own = table[(table.metric == "mAP") & (table.ties == "expected") & (table.variant == "full")]
+    keys = ["database_codes", "bits", "method"]
+    own = own.assign(method=own.method.map(named)).groupby(keys).value.mean().reset_index()
+    both = own.merge(published.assign(published=published.map_percent / 100), on=keys)
+    both = both[[*keys, "value", "published"]].rename(columns={"value": "mAP"})
+    for column, place in (("mAP", "place"), ("published", "published place")):
+        both[place] = both.groupby(keys[:2])[column].rank(ascending=False).astype(int)
+    return both
+
+
+def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
+    """What a table's numbers are: measure, data, regime, protocol, seeds, folds and device.
+
+    rows, runs: of the same runs, from the ledger; classes: from report.classes_told.
+    """
+
+    def told(table: pd.DataFrame, *names: str) -> str:
+        facts = table[list(names)].drop_duplicates().astype(str)
+        return ", ".join(" ".join(row) for row in facts.to_numpy())
+
+    own = rows[~rows.method.isin(REFERENCES)]
+    sizes = own[["n_query", "n_database"]].drop_duplicates().to_numpy()
+    folds = own.fold[own.fold != ""].nunique()
+    facts = [
+        f"{told(own, 'dataset')}, {classes}",
+        f"{told(own, 'backbone')}, trainable {told(own, 'trainable')}",
+        f"protocol {told(own, 'protocol')}",
+        *(f"{queries} queries, {items} database images" for queries, items in sizes[:1]),
+        "network codes",
+        f"{own.seed.nunique()} seed(s)" + (f", {folds} fold(s)" if folds else ""),
+        f"profile {told(own, 'profile')}, {told(runs, 'device')}",
+    ]
+    if len(sizes) > 1:  # each fold has its own
+        del facts[3]
+    return "; ".join(["mAP@all (%), ties in expectation", *facts])
 
 
 def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     """Write a table as <stem>.csv (long, full precision), .md and .tex; returns the paths."""
     wide = pivot_cells(cells)
+    shown = wide.reset_index().to_markdown(index=False, disable_numparse=True)
     contents = {
         "csv": cells.to_csv(index=False),
-        "md": f"{caption}\n\n{wide.reset_index().to_markdown(index=False)}\n",
+        "md": f"{caption}\n\n{shown}\n",
         "tex": latex_table(wide, caption, stem.name),
     }
     paths = []
@@ -107,3 +258,8 @@ def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
 def read_published() -> pd.DataFrame:
     """Numbers that others published or logged, with protocol, database-code rule and source."""
     return pd.read_csv(shipped("results/paper/published_map.csv"))
+
+
+def read_unseen() -> pd.DataFrame:
+    """Numbers that others logged with a quarter of the classes never trained on."""
+    return pd.read_csv(shipped("results/paper/unseen_map.csv"))

@@ -265,6 +265,12 @@ def test_published_sizes_are_complete_and_one_less_is_a_subset(name):
         report.check_sizes(listed(name, train + 1, test))
 
 
+def test_a_caption_says_that_classes_are_missing():
+    assert report.classes_told(listed("cub200", 9, 9, 100)) == "100 of 200 classes"
+    assert report.classes_told(listed("cub200", 9, 9, 200)) == "200 classes"
+    assert report.classes_told(listed("folder", 9, 9, 3)) == "3 classes"
+
+
 def test_swapped_nabirds_lists_are_recognised():
     with pytest.raises(DataError, match=r"swapped \(train has 24,633 images, published are 23,929"):
         report.check_sizes(listed("nabirds", train=24_633, test=23_929))

@@ -24,11 +24,21 @@ def test_every_method_has_a_name_and_a_look_of_its_own():
         assert len({tuple(look[key] for key in part) for look in looks.values()}) == len(ROWS)
 
 
-def test_fdh_mfe_stands_out():
-    looks = curves.styles(METHODS)
-    own = looks.pop("fdh-mfe")
+def test_ours_stand_out():
+    looks = curves.styles([*METHODS, "fdh-mfe+, open"])
+    ours = [looks.pop(name) for name in ("fdh-mfe", "fdh-mfe+", "fdh-mfe+, open")]
     for key in ("color", "linestyle", "linewidth"):
-        assert own[key] not in {look[key] for look in looks.values()}
+        assert {own[key] for own in ours}.isdisjoint(look[key] for look in looks.values())
+    assert [own["linestyle"] for own in ours].count("-") == 1
+
+
+def test_a_variant_follows_its_method_with_a_hollow_marker_and_a_line_of_its_own():
+    looks = curves.styles(["softmax, open", "csq", "softmax"])
+    assert [look["label"] for look in looks.values()] == ["softmax", "softmax, open", "CSQ"]
+    own, variant = looks["softmax"], looks["softmax, open"]
+    assert (variant["color"], variant["marker"]) == (own["color"], own["marker"])
+    assert variant["markerfacecolor"] == "white" != own["markerfacecolor"]
+    assert variant["linestyle"] != own["linestyle"]
 
 
 def test_methods_of_one_s_own_come_last_and_look_like_no_other():
@@ -74,22 +84,6 @@ def test_curves_show_precision_at_each_cutoff_the_database_allows():
     assert line.get_ydata().tolist() == [100, 50]
     (line,) = lower.get_lines()
     assert line.get_xdata().tolist() == [50, 50, 100]  # recall at radius 0, 1, 2
-
-
-def test_ablation_bars_are_costs_in_points_largest_on_top():
-    table = pd.DataFrame({"variant": ["a", "b"], "cost": [0.05, -0.01], "spread": [0.02, 0.02]})
-    axis = curves.ablation(table, "title").axes[0]
-    assert [bar.get_width() for bar in axis.patches] == pytest.approx([-1, 5])
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
-
-
-def test_sensitivity_has_a_panel_per_setting_in_the_order_of_its_values():
-    rows = [("keep", 20, 0.8), ("keep", 5, 0.6), ("graph_depth", 0, 0.7)]
-    table = pd.DataFrame(rows, columns=["setting", "value", "mean"]).assign(min=0.5, max=0.9)
-    panels = [a for a in curves.sensitivity(table, "title").axes if a.get_xlabel()]
-    assert [panel.get_xlabel() for panel in panels] == ["keep", "graph_depth"]
-    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["5", "20"]
-    assert panels[0].get_lines()[0].get_ydata().tolist() == [60, 80]
 
 
 def test_precision_at_ranks_shows_the_average_precision():

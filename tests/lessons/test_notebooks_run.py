@@ -12,10 +12,11 @@ import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import tool
 
-from fdhmfe.config.profiles import BITS, OFF, TABLE_METHODS
+from fdhmfe.config.profiles import ABSTRACT, ADDED, BITS, TABLE_METHODS
 from fdhmfe.lessons import reproduce
 from fdhmfe.lessons.copies import Job
 from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks
+from fdhmfe.runs import plan
 from fdhmfe.runs.results import read_facts
 from fdhmfe.support.places import REPOSITORY
 
@@ -54,10 +55,27 @@ def test_map_table_holds_both_methods_at_every_length(results):
 
 
 def test_ablation_has_a_row_per_part_and_the_kept_area_is_measured(results):
-    table = pd.read_csv(results / "tables" / "ablation-toy-12bits.csv")
-    assert {"full", "plain", *(f"no-{part}" for part in OFF)} <= set(table.variant)
+    table = pd.read_csv(results / "tables" / "ablation-toy.csv")
+    plain, ours = (set(table.variant[table.method == m]) for m in ("fdh-mfe", "fdh-mfe+"))
+    assert plain == {f"no-{part}" for part in ABSTRACT}
+    assert ours == {f"no-{part}" for part in ADDED}
+    assert table.verdict.isna().all()  # one seed
     facts = [read_facts(path) for path in (results / "runs").glob("toy-fdh-mfe-*")]
     assert all(0 < fact["object_share"] < 1 for fact in facts)
+
+
+def test_the_grid_has_every_network_and_both_coders(results):
+    table = pd.read_csv(results / "tables" / "grid-toy.csv")
+    assert set(table.network) == set(plan.NETWORKS)
+    assert set(table.coder) == {"sign", "read-out"}
+
+
+def test_one_code_is_scored_on_classes_seen_and_unseen(results):
+    table = pd.read_csv(results / "tables" / "folds-toy.csv")
+    assert {"fdh-mfe", "fdh-mfe+, open", "softmax, open", "cosine"} <= set(table.method)
+    assert table[["seen@seen", "unseen@unseen", "unseen@all"]].notna().all().all()
+    gains = pd.read_csv(results / "tables" / "gain-toy.csv")
+    assert set(gains.rival[gains.method == "fdh-mfe+"]) == {"softmax"}
 
 
 def test_every_notebook_is_kept_executed(results):

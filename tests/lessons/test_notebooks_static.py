@@ -18,7 +18,7 @@ CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "method", "variant", "bits"),
-    *("network", "objective", "coder"),
+    *("trainable", "network", "objective", "coder"),
     *("seed", "results_dir", "reuse", "run_dir", "pictures"),
 )
 

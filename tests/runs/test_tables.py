@@ -1,104 +1,278 @@
 """Tables from a handful of rows whose means and spreads can be worked out by hand."""
 
+import math
+from collections.abc import Iterable
+
 import pandas as pd
 import pytest
 
 from fdhmfe.runs import tables
+from fdhmfe.runs.ledger import run_list
 from fdhmfe.support.files import write_json
+
+COMMON = dict(dataset="toy", backbone="embedded", trainable="none", profile="quick")
+COMMON |= dict(protocol="all-classes", database_codes="network", metric="mAP", ties="expected")
+COMMON |= dict(n_query=7, n_database=9, fold="", coder="sign")
+
+
+def rows(values: dict, **more: object) -> pd.DataFrame:
+    """Rows of values: (method, variant, bits) -> one value per seed, each of a run of its own."""
+    made = [
+        {**COMMON, "method": method, "variant": variant, "bits": bits, "seed": seed, **more}
+        | {"run_id": f"{method}-{variant}-{bits}-{seed}", "hash_head": "mlp", "value": value}
+        for (method, variant, bits), each in values.items()
+        for seed, value in enumerate(each)
+    ]
+    return pd.DataFrame(made)
+
+
+def beside(table: pd.DataFrame, host: str, variant: str, name: str, value: float) -> pd.DataFrame:
+    """A row of this name beside each row of the host, from the same runs."""
+    own = table[(table.method == host) & (table.variant == variant)]
+    return own.assign(method=name, value=value)
 
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    values = {
-        ("fdh-mfe", 12): [0.80, 0.84],
-        ("csq", 12): [0.70, 0.71],
-        ("lsh", 12): [0.10, 0.10],
-        ("fdh-mfe", 48): [0.90, 0.90],
-        ("csq", 48): [0.86, 0.92],
-        ("lsh", 48): [0.30, 0.30],
-        ("class-id", 12): [0.95, 0.95],
-        ("class-id", 48): [0.95, 0.95],
-    }
-    common = dict(dataset="toy", metric="mAP", ties="expected", database_codes="network")
-    rows = [
-        {**common, "method": method, "bits": bits, "seed": seed, "value": value}
-        for (method, bits), pair in values.items()
-        for seed, value in enumerate(pair)
+    own = rows(
+        {
+            ("fdh-mfe", "full", 12): [0.80, 0.84],
+            ("fdh-mfe+", "full", 12): [0.93, 0.95],
+            ("fdh-mfe+", "open", 12): [0.60, 0.60],
+            ("softmax", "full", 12): [0.90, 0.91],
+            ("csq", "full", 12): [0.70, 0.71],
+            ("lsh", "full", 12): [0.10, 0.10],
+            ("fdh-mfe", "full", 48): [0.90, 0.90],
+            ("csq", "full", 48): [0.86, 0.92],
+            ("lsh", "full", 48): [0.30, 0.30],
+        }
+    )
+    parts = [
+        *(own, beside(own, "softmax", "full", "class-id", 0.98)),
+        beside(own, "fdh-mfe", "full", "unquantised", 0.85),
+        # The same names from other runs, another rule for ties and for codes: not to be averaged
+        beside(own, "fdh-mfe+", "full", "unquantised", 0.5),
+        beside(own, "fdh-mfe+", "open", "unquantised", 0.5),
+        own.head(1).assign(ties="index", value=0.99),
+        own.head(1).assign(database_codes="dcc", value=0.99),
+        own.head(1).assign(method="fdh-mfe, read-out", coder="read-out", value=0.99),
     ]
-    other = [{**rows[0], "ties": "index"}, {**rows[0], "database_codes": "dcc"}]
-    return pd.DataFrame([*rows, *({**row, "value": 0.99} for row in other)])
+    return pd.concat(parts, ignore_index=True)
 
 
-def test_cells_are_means_over_seeds_of_the_headline_number_alone(table):
+def test_cells_are_means_over_seeds_of_the_headline_number_and_variants_stay_apart(table):
     cells = tables.map_cells(table).set_index(["method", "bits"])
     assert cells.loc[("fdh-mfe", 12), "mean"] == pytest.approx(0.82)
     assert cells.loc[("fdh-mfe", 12), ["min", "max", "seeds"]].tolist() == [0.80, 0.84, 2]
+    assert cells.loc[("fdh-mfe+", 12), "mean"] == pytest.approx(0.94)
+    assert cells.loc[("fdh-mfe+, open", 12), "mean"] == pytest.approx(0.60)
 
 
-def test_pivot_shows_half_the_spread_best_first(table):
+def test_another_metric_is_summed_up_by_the_same_rules(table):
+    other = table.head(2).assign(metric="R@1", value=[0.2, 0.4])
+    (cell,) = tables.map_cells(pd.concat([table, other]), "R@1").to_dict("records")
+    assert (cell["method"], cell["mean"], cell["seeds"]) == ("fdh-mfe", pytest.approx(0.3), 2)
+
+
+def test_a_row_that_several_runs_bring_is_taken_from_its_own_method_s(table):
+    cells = tables.map_cells(table).set_index(["method", "bits"])
+    assert cells.loc[("unquantised", 12), "mean"] == pytest.approx(0.85)
+    assert cells.loc[("unquantised", 12), "seeds"] == 2
+
+
+@pytest.mark.parametrize("name", ["dataset", "trainable", "protocol"])
+def test_no_mean_is_taken_over_regimes_or_protocols(table, name):
+    other = table.assign(**{name: "another"})
+    with pytest.raises(ValueError, match=f"one {name}, not .*another"):
+        tables.map_cells(pd.concat([table, other]))
+
+
+def test_heads_of_methods_put_together_are_rows_of_their_own():
+    made = rows({("pooled+csq+sign", "full", 12): [0.2, 0.4]})
+    made.loc[1, "hash_head"] = "linear"
+    cells = tables.map_cells(made).set_index("method")["mean"]
+    assert cells.to_dict() == {"pooled+csq+sign, mlp": 0.2, "pooled+csq+sign, linear": 0.4}
+
+
+def test_pivot_shows_half_the_spread_group_by_group_best_first(table):
     wide = tables.pivot_cells(tables.map_cells(table))
-    assert wide.index.tolist() == ["class-id", "fdh-mfe", "csq", "lsh"]
-    assert wide.loc["fdh-mfe"].tolist() == ["82.0 ± 2.0", "90.0 ± 0.0"]
+    assert wide.index.tolist() == [
+        *(("ours", "fdh-mfe+"), ("ours", "fdh-mfe"), ("ours", "fdh-mfe+, open")),
+        *(("baselines", "csq"), ("baselines", "lsh")),
+        *(("controls", "class-id"), ("controls", "softmax"), ("references", "unquantised")),
+    ]
+    assert wide.loc[("ours", "fdh-mfe")].tolist() == ["82.0 ± 2.0", "90.0 ± 0.0"]
     one_seed = tables.pivot_cells(tables.map_cells(table[table.seed == 0]))
-    assert one_seed.loc["csq", "12 bits"] == "70.0"
+    assert one_seed.loc[("baselines", "csq"), "12 bits"] == "70.0"
 
 
-def test_a_gain_is_clear_only_beyond_the_spread_and_references_do_not_compete(table):
-    gains = tables.gain_over_best(tables.map_cells(table)).set_index("bits")
-    assert gains["best baseline"].tolist() == ["csq", "csq"]
+def test_a_method_that_the_kit_does_not_know_is_no_baseline():
+    assert tables.group_of("mine") == "others"
+    assert tables.group_of("softmax, open") == "controls"
+
+
+def test_a_gain_is_clear_only_beyond_the_spread_and_only_baselines_compete(table):
+    gains = tables.gain_over_best(tables.map_cells(table), "fdh-mfe").set_index("bits")
+    assert gains.rival.tolist() == ["csq", "csq"]
     assert gains.gain.tolist() == pytest.approx([0.82 - 0.705, 0.90 - 0.89])
     assert gains.spread.tolist() == pytest.approx([0.04, 0.06])
     assert gains.clear.tolist() == [True, False]
-    one_seed = tables.gain_over_best(tables.map_cells(table[table.seed == 0]))
+    one_seed = tables.gain_over_best(tables.map_cells(table[table.seed == 0]), "fdh-mfe")
     assert not one_seed.clear.any()
 
 
-def test_ablation_costs_by_hand():
-    runs = pd.DataFrame(
-        [("full", 0, 0.8), ("full", 1, 0.9), ("no-graph", 0, 0.7), ("no-graph", 1, 0.7)],
-        columns=["variant", "seed", "mAP"],
-    ).assign(seconds=[1, 3, 2, 2], parameters=[9, 9, 5, 5])
-    table = tables.ablation_table(runs)
-    assert table.variant.tolist() == ["full", "no-graph"]
-    assert table.cost.tolist() == pytest.approx([0, 0.15])
-    assert table.spread.tolist() == pytest.approx([0.1, 0.1])
-    assert table[["seeds", "seconds", "parameters"]].values.tolist() == [[2, 2, 9], [2, 2, 5]]
+def test_a_gain_over_named_rivals(table):
+    (row,) = tables.gain_over_best(
+        tables.map_cells(table[table.bits == 12]), "fdh-mfe+", ["softmax"]
+    ).to_dict("records")
+    assert (row["method"], row["rival"], row["clear"]) == ("fdh-mfe+", "softmax", True)
+    assert (row["gain"], row["spread"]) == pytest.approx((0.94 - 0.905, 0.02))
 
 
-def test_a_part_earns_or_is_covered_by_others_or_harms_or_gains_nothing():
-    rows = [
-        *(("full", 0.90, 0.01), ("no-readout", 0.80, 0.02), ("no-triplet", 0.895, 0.01)),
-        *(("no-graph", 0.905, 0.01), ("no-fusion", 0.89, 0.02), ("no-maxmin", 0.92, 0.01)),
-        ("plain", 0.60, 0.03),
-        *(("only-readout", 0.75, 0.01), ("only-triplet", 0.70, 0.02), ("only-graph", 0.62, 0.01)),
-    ]
-    table = pd.DataFrame(rows, columns=["variant", "mAP", "spread"])
-    table["cost"] = 0.90 - table["mAP"]
-    verdicts = tables.component_verdicts(table).set_index("part")
-    assert verdicts.verdict.to_dict() == {
-        "readout": "earns its place",
-        "triplet": "others do its work",
-        "graph": "no gain seen",  # 0.02 alone, within plain's spread
-        "fusion": "no gain seen",  # not run alone
-        "maxmin": "better without",
+def test_costs_are_paired_by_seed_with_an_interval_by_hand():
+    table = rows(
+        {
+            ("fdh-mfe", "full", 12): [0.80, 0.90, 0.70],
+            ("fdh-mfe", "no-graph", 12): [0.77, 0.86, 0.65],  # costs 0.03, 0.04, 0.05
+            ("fdh-mfe", "no-stages", 12): [0.82, 0.88, 0.70],  # -0.02, 0.02, 0
+            ("fdh-mfe", "no-triplet", 12): [0.81, 0.91, 0.71],  # -0.01 each
+            ("fdh-mfe+", "full", 12): [0.9],
+            ("fdh-mfe+", "no-readout", 12): [0.8],
+        }
+    )
+    table = pd.concat([table, beside(table, "fdh-mfe", "no-graph", "unquantised", 0.1)])
+    costs = tables.paired_costs(table).set_index("variant")
+    assert costs.cost.tolist() == pytest.approx([0.04, 0, -0.01, 0.1])
+    assert costs.seeds.tolist() == [3, 3, 3, 1]
+    half = 4.302653 * 0.01 / math.sqrt(3)  # Student's t for two degrees of freedom; sd is 0.01
+    assert costs.loc["no-graph", ["low", "high"]].tolist() == pytest.approx(
+        [0.04 - half, 0.04 + half]
+    )
+    assert costs.verdict.to_dict() == {
+        "no-graph": "costs",
+        "no-stages": "no difference seen",
+        "no-triplet": "better without",
+        "no-readout": "",  # one seed
     }
-    assert verdicts.removed.tolist() == pytest.approx([0.10, 0.005, -0.005, 0.01, -0.02])
-    assert verdicts.alone[:3].tolist() == pytest.approx([0.15, 0.10, 0.02])
-    assert verdicts.alone[3:].isna().all()
+
+
+def test_a_seed_without_its_partner_is_left_out():
+    table = rows({("fdh-mfe", "full", 12): [0.8], ("fdh-mfe", "no-graph", 12): [0.7, 0.1]})
+    (cost,) = tables.paired_costs(table).to_dict("records")
+    assert (cost["cost"], cost["seeds"]) == (pytest.approx(0.1), 1)
+
+
+def folds(name: tuple[str, str], seen: Iterable[float], unseen: Iterable[float]) -> pd.DataFrame:
+    """One row per fold and protocol; unseen@all is half of unseen@unseen."""
+    parts = []
+    for fold, (one, other) in enumerate(zip(seen, unseen, strict=True)):
+        values = zip(tables.OPEN, (one, other, other / 2), strict=True)
+        parts += [rows({(*name, 48): [v]}, protocol=p, fold=fold) for p, v in values]
+    return pd.concat(parts)
+
+
+def test_seen_and_unseen_by_hand_and_which_rows_are_dominated():
+    table = pd.concat(
+        [
+            folds(("fdh-mfe+", "open"), [0.8, 0.9], [0.6, 0.7]),
+            folds(("csq", "full"), [0.85, 0.85], [0.5, 0.5]),  # as good on seen, worse on unseen
+            folds(("itq", "full"), [0.3, 0.3], [0.7, 0.9]),
+            folds(("fdh-mfe", "full"), [0.9, 0.9], [0.4, 0.4]),
+        ]
+    )
+    feature = beside(table, "fdh-mfe", "full", "unquantised", 0.99)  # no code: it dominates nobody
+    found = tables.seen_unseen(pd.concat([table, feature])).set_index("method")
+    row = found.loc["fdh-mfe+, open"]
+    assert row[list(tables.OPEN)].tolist() == pytest.approx([0.85, 0.65, 0.325])
+    spreads = row[["seen@seen sd", "unseen@unseen sd"]].tolist()
+    assert spreads == pytest.approx([math.sqrt(0.005)] * 2)
+    assert found.folds.tolist() == [2] * 5
+    assert found.index[found.dominated].tolist() == ["csq"]
+    shown = tables.pivot_open(found.reset_index())
+    assert shown.loc["fdh-mfe+, open", "seen@seen"] == "85.0 ± 7.1"
+    with pytest.raises(ValueError, match="one code length"):
+        tables.seen_unseen(pd.concat([table, table.assign(bits=12)]))
+
+
+def test_validation_scores_are_no_results():
+    table = folds(("csq", "full"), [0.5], [0.5])
+    chosen = table.assign(protocol="validation " + table.protocol, value=0.9)
+    (row,) = tables.seen_unseen(pd.concat([table, chosen])).to_dict("records")
+    assert row["seen@seen"] == row["unseen@unseen"] == 0.5
+
+
+def test_grid_has_a_cell_per_network_objective_and_coder():
+    def cell(name: str, **parts: str) -> pd.DataFrame:
+        return rows({(name, "full", 12): [0.2, 0.4]}).assign(objective="csq", **parts)
+
+    pooled = dict(network="pooled", pooling="last")
+    linear = cell("pooled+csq+sign", **pooled).assign(hash_head="linear")
+    out = linear.assign(method="pooled+csq+sign, read-out", coder="read-out", value=0.5)
+    parts = cell("parts+csq+sign", network="parts", pooling="last").head(1)
+    mixed = cell("pooled+csq+sign", **pooled)  # MLP on the last stage: none of the grid's networks
+    found = tables.grid(pd.concat([linear, out, parts, mixed]))
+    keys = ["network", "coder", "mean", "seeds"]
+    assert found[keys].to_dict("split")["data"] == [
+        ["pooled, linear", "sign", pytest.approx(0.3), 2],
+        ["pooled, linear", "read-out", 0.5, 2],
+        ["parts", "sign", 0.2, 1],
+    ]
+
+
+def test_spans_compare_only_objectives_that_every_network_has():
+    values = {("a", "csq"): 0.1, ("a", "dpn"): 0.3, ("b", "csq"): 0.5, ("b", "dpn"): 0.9}
+    values[("b", "dpsh")] = 0.0
+    cells = [{"network": n, "objective": o, "mean": v} for (n, o), v in values.items()]
+    cells = pd.DataFrame(cells).assign(trainable="none", bits=12, coder="sign")
+    (row,) = tables.spans(cells).to_dict("records")
+    assert row["network"] == pytest.approx(0.7 - 0.2)
+    assert row["objective"] == pytest.approx(0.6 - 0.3)
+    assert row["objectives"] == 2
+
+
+def test_published_numbers_stand_beside_ours_of_the_same_rule():
+    table = rows({("csq", "full", 48): [0.7, 0.9], ("orthohash", "full", 48): [0.6, 0.6]})
+    solved = rows({("a2-net", "full", 48): [0.5]}).assign(database_codes="dcc")
+    found = tables.beside_published(pd.concat([table, solved]), "CUB-200-2011")
+    published = tables.read_published().set_index(["dataset", "method", "bits", "protocol"])
+    protocol = "seen@seen (190 of 200 classes seen)"
+    wanted = published.map_percent.loc["CUB-200-2011", "CSQ", 48, protocol].item() / 100
+    assert found.set_index("method").loc["CSQ", ["mAP", "published"]].tolist() == pytest.approx(
+        [0.8, wanted]
+    )
+    assert found.set_index("method").place.to_dict() == {"A2-Net": 1, "CSQ": 1, "OrthoHash": 2}
+    assert tables.beside_published(table, "no such set").empty
+
+
+def test_a_caption_says_what_the_numbers_are(table):
+    runs = pd.DataFrame({"device": ["cpu"]})
+    said = tables.caption(table, runs, "100 of 200 classes")
+    for fact in ("toy, 100 of 200 classes", "trainable none", "protocol all-classes", "2 seed(s)"):
+        assert fact in said
+    assert "7 queries, 9 database images" in said and said.endswith("profile quick, cpu")
+    of_folds = folds(("csq", "full"), [0.5, 0.5], [0.5, 0.5])
+    of_folds.loc[of_folds.fold == 1, "n_query"] = 8
+    said = tables.caption(of_folds, runs, "9 classes")
+    assert "1 seed(s), 2 fold(s)" in said and "queries" not in said
 
 
 def test_exports_hold_the_same_numbers(table, tmp_path):
     paths = tables.export_cells(tables.map_cells(table), tmp_path / "map", "toy, 2 seeds")
     assert [path.name for path in paths] == ["map.csv", "map.md", "map.tex"]
     back = pd.read_csv(paths[0])
-    assert back["mean"].max() == pytest.approx(0.95)
+    assert back["mean"].max() == pytest.approx(0.98)
     markdown, latex = (path.read_text(encoding="utf-8") for path in paths[1:])
-    assert markdown.startswith("toy, 2 seeds\n\n| method")
+    assert markdown.startswith("toy, 2 seeds\n\n| group")
     assert "82.0 ± 2.0" in markdown and r"82.0 & $\pm$ 2.0" in latex
+    one_seed = tables.map_cells(table[(table.seed == 0) & (table.method == "fdh-mfe")])
+    markdown = tables.export_cells(one_seed, tmp_path / "one", "")[1].read_text(encoding="utf-8")
+    assert "| 80.0 " in markdown and "| 90.0 " in markdown
+    assert latex.count("\\midrule") == 4  # below the heads, and between four groups
 
 
-def test_published_numbers_carry_protocol_rule_and_source():
-    published = tables.read_published()
+@pytest.mark.parametrize("read", [tables.read_published, tables.read_unseen])
+def test_published_numbers_carry_protocol_rule_and_source(read):
+    published = read()
     assert {"dataset", "protocol", "method", "bits", "database_codes", "source"} <= set(published)
     assert published.map_percent.between(0, 100).all()
     assert published.notna().all().all()
@@ -107,5 +281,5 @@ def test_published_numbers_carry_protocol_rule_and_source():
 def test_run_list_holds_settings_and_environment_but_no_places(tmp_path):
     write_json(tmp_path / "run" / "config.json", {"bits": 12, "data_dir": "private", "reuse": True})
     write_json(tmp_path / "run" / "env.json", {"torch": "2.15.0"})
-    (row,) = tables.run_list([tmp_path / "run"]).to_dict("records")
+    (row,) = run_list([tmp_path / "run"]).to_dict("records")
     assert row == {"run_id": "run", "bits": 12, "torch": "2.15.0"}
