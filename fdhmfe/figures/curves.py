@@ -13,17 +13,22 @@ from fdhmfe.figures import frames
 from fdhmfe.metrics import evaluate, hamming_distance
 
 # One colour per family of methods, after Okabe and Ito; within a family, markers and lines tell the
-# methods apart. FDH-MFE has the only solid, thick line.
+# methods apart. FDH-MFE and FDH-MFE+ have thick lines, FDH-MFE's is the only solid one.
 COLOURS = {
     "ours": frames.BLUE,
+    "controls": frames.VERMILION,
     "projections": frames.GREY,
     "pairs of images": frames.GREEN,
     "class codes": frames.ORANGE,
     "parts": frames.PURPLE,
     "references": frames.BLACK,
 }
-OWN_COLOURS = (frames.VERMILION, frames.SKY, "#8C6D00")  # of methods that the kit does not know
-REFERENCES = {"class-id": "class id (reference)", "unquantised": "unquantised (reference)"}
+OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
+REFERENCES = {
+    "class-id": "class id (reference)",
+    "cosine": "features, unhashed (reference)",
+    "unquantised": "unquantised (reference)",
+}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--")
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
@@ -44,11 +49,12 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     seen: Counter[str] = Counter()
     for marker, (name, (title, family)) in zip(cycle(MARKERS), known.items()):
         ours = family == "ours"
+        lines = ("-", "--") if ours else LINES
         found[name] = {
             "label": title,
             "color": colours[family],
             "marker": marker,
-            "linestyle": "-" if ours else LINES[seen[family] % len(LINES)],
+            "linestyle": lines[seen[family] % len(lines)],
             "linewidth": 2.5 if ours else 1.2,
             "markersize": 5,
             "zorder": 3 if ours else 2,

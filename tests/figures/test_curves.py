@@ -24,11 +24,13 @@ def test_every_method_has_a_name_and_a_look_of_its_own():
         assert len({tuple(look[key] for key in part) for look in looks.values()}) == len(ROWS)
 
 
-def test_fdh_mfe_stands_out():
+def test_ours_stand_out_and_fdh_mfe_alone_is_solid():
     looks = curves.styles(METHODS)
-    own = looks.pop("fdh-mfe")
-    for key in ("color", "linestyle", "linewidth"):
+    own, plus = looks.pop("fdh-mfe"), looks.pop("fdh-mfe+")
+    for key in ("color", "linewidth"):
+        assert own[key] == plus[key]
         assert own[key] not in {look[key] for look in looks.values()}
+    assert own["linestyle"] not in {look["linestyle"] for look in [plus, *looks.values()]}
 
 
 def test_methods_of_one_s_own_come_last_and_look_like_no_other():
