@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from fdhmfe.runs import tables
-from fdhmfe.support.files import write_json
 
 
 @pytest.fixture
@@ -102,10 +101,3 @@ def test_published_numbers_carry_protocol_rule_and_source():
     assert {"dataset", "protocol", "method", "bits", "database_codes", "source"} <= set(published)
     assert published.map_percent.between(0, 100).all()
     assert published.notna().all().all()
-
-
-def test_run_list_holds_settings_and_environment_but_no_places(tmp_path):
-    write_json(tmp_path / "run" / "config.json", {"bits": 12, "data_dir": "private", "reuse": True})
-    write_json(tmp_path / "run" / "env.json", {"torch": "2.15.0"})
-    (row,) = tables.run_list([tmp_path / "run"]).to_dict("records")
-    assert row == {"run_id": "run", "bits": 12, "torch": "2.15.0"}
