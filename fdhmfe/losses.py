@@ -207,7 +207,6 @@ class FDHMFELoss(Objective):
         quantisation_weight: float = 0.1,
     ) -> None:
         """scale, margin: as in OrthoHash. label_smoothing: of token and class terms.
-
         labels (M,): of all training images, and bits K: then the triplets come from a memory of all
         training images, and the loss must know the `Step`; without, from the batch.
 

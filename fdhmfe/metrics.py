@@ -9,6 +9,14 @@ Many database items have the same Hamming distance: they are tied. `ties` says h
 
 An item is relevant when its label is the query's. Codes are (rows, bits) of -1 and +1, labels 1-D
 integers: NumPy arrays, nested lists or torch tensors on any device, which are never modified.
+
+`evaluate`, and with it all scores, raises ValueError, naming the argument and the first offending
+index, for codes other than -1/+1 (NaN, sign(0) = 0), shapes or lengths that do not fit, empty
+codes, labels that are not 1-D integers, a k that is not an integer >= 1, unknown `ties`, and
+`leave_one_out` with a database other than the queries.
+
+Source of "expected": McSherry and Najork, "Computing information retrieval performance measures ...
+tied scores", ECIR 2008.
 """
 
 import math
@@ -46,16 +54,10 @@ def evaluate(
     """All scores from one pass over the distances: codes (Q, K) and (N, K), labels (Q,) and (N,).
 
     leave_one_out: queries and database are the same images, in the same order (Q = N), and each
-    query is compared with all but itself.
+    query is compared with all but itself. Errors: see the top of this file.
 
     AP@k = 1/min(k, m) * sum over ranks i <= k of rel_i * (relevant items in ranks 1..i) / i, with m
     the query's relevant items in the database; 0 where m = 0. k=None, or above N, ranks them all.
-
-    Raises ValueError, naming the argument and the first offending index, for codes other than
-    -1/+1 (NaN, sign(0) = 0), shapes or lengths that do not fit, empty codes, labels that are not
-    1-D integers, a k that is not an integer >= 1, unknown `ties`, `leave_one_out` with a database
-    other than the queries. Source of "expected": McSherry and Najork, "Computing information
-    retrieval performance measures ... tied scores", ECIR 2008.
     """
     _check_wanted(cuts, ties)
     query, database, bits = _check_codes(query_codes=query_codes, database_codes=database_codes)
@@ -185,10 +187,7 @@ def _blocks(
     by_index: bool,
     leave_one_out: bool,
 ) -> Iterator[_Block]:
-    """One pass over all distances of packed codes, some queries at a time.
-
-    own (Q,) and others (N,): the labels of query and database.
-    """
+    """One pass over all distances; own (Q,) and others (N,): labels of query and database."""
     by_label = others.argsort(kind="stable")
     labels = others[by_label]
     first, last = (np.searchsorted(labels, own, side) for side in ("left", "right"))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, small_run
 
-from fdhmfe.__main__ import COMMANDS, main
+from fdhmfe.__main__ import COMMANDS, TUNED_SETTINGS, main
 from fdhmfe.config.settings import Config, meanings
 from fdhmfe.lessons import notebooks
 from fdhmfe.runs.results import read_map
@@ -41,7 +41,7 @@ def test_help_lists_every_command_on_a_line(capsys):
     [
         ("train", set()),
         ("sweep", {"method", "bits", "seed"}),
-        ("tune", {"method", "bits", "protocol", "learning_rate", "loss_weight"}),
+        ("tune", {"method", "bits", "protocol", *TUNED_SETTINGS}),
         ("reproduce", set(meanings()) - set(notebooks.settings_taken())),
     ],
 )

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdhmfe.stages import Fusion, Selector, best_tokens, resize_tokens, take, to_tokens
+from fdhmfe.stages import (
+    Fusion,
+    Selector,
+    best_tokens,
+    resize_tokens,
+    stage_means,
+    take,
+    to_tokens,
+)
 
 CHANNELS, SIZES = [3, 5, 7], [(4, 4), (3, 3), (2, 2)]
 COUNTS = [16, 9, 4]
@@ -28,6 +36,12 @@ def fusion() -> Fusion:
 def test_take_by_hand():
     x = torch.arange(12.0).reshape(2, 3, 2)
     assert take(x, torch.tensor([[2, 0], [1, 1]])).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
+def test_the_means_of_stages_stand_side_by_side_shallow_first():
+    shallow = torch.arange(8.0).reshape(1, 2, 2, 2)  # channels 0..3 and 4..7
+    deep = torch.tensor([[[[10.0]], [[20.0]], [[30.0]]]])
+    assert stage_means([shallow, deep]).tolist() == [[1.5, 5.5, 10, 20, 30]]
 
 
 def test_tokens_of_a_map_come_row_by_row():

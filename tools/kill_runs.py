@@ -31,7 +31,7 @@ import pandas as pd
 from fdhmfe import config
 from fdhmfe.data.toy import species
 from fdhmfe.features import cache, weights
-from fdhmfe.runs import experiment, results
+from fdhmfe.runs import experiment, ledger, results
 from fdhmfe.runs.results import write_csv
 from fdhmfe.training import train
 
@@ -42,7 +42,7 @@ MOMENTS = {
     "features": [(cache, "compute")],
     "training": [(train, "fit")],
     "checkpoint": [(train, "save_checkpoint")],
-    "table": [(results, "write_run"), (results, "write_map_table")],
+    "table": [(results, "write_run"), (ledger, "record")],
 }
 SETTINGS = dict(
     profile="smoke",
@@ -184,7 +184,7 @@ def child(
     settings = config.load(**SETTINGS, results_dir=str(folder / "results"))
     with open(folder / "log", "a", buffering=1) as log, redirect_stdout(log):
         path = experiment.run(settings)
-        results.write_map_table(settings.output_dir)
+        ledger.record(settings.output_dir, [path])
         modified = (path / "codes.npz").stat().st_mtime_ns
         if experiment.run(settings) != path or (path / "codes.npz").stat().st_mtime_ns != modified:
             raise RuntimeError("the finished run was not reused")

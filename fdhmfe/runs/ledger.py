@@ -15,6 +15,8 @@ from fdhmfe.runs.results import PLACES, read_metrics, source_hash, write_csv
 from fdhmfe.support.files import locked, read_json
 
 METRICS, RUNS = "map.csv", "runs.csv"
+# Text, also where it happens to look like a number: 0123, or 12e5
+HASHES = dict.fromkeys(("source_hash", "commit", "dataset_hash", "backbone_id"), str)
 
 
 def run_list(folders: Iterable[Path]) -> pd.DataFrame:
@@ -50,9 +52,9 @@ def rows(output_dir: Path, name: str) -> pd.DataFrame:
     tables = output_dir / "tables"
     if not (tables / RUNS).exists() or not (tables / name).exists():
         return pd.DataFrame({"run_id": []})
-    runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"])
+    runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"], dtype=str)
     known = runs.run_id[runs.source_hash == source_hash()]
-    table = pd.read_csv(tables / name, keep_default_na=False, low_memory=False)
+    table = pd.read_csv(tables / name, keep_default_na=False, low_memory=False, dtype=HASHES)
     return table[table.run_id.isin(known)]
 
 

@@ -93,20 +93,23 @@ def sweep(
         tasks = [delayed(_attempt)(number, configs[number], sys.path) for number in missing]
         with engine(jobs, scheduler) as parallel:
             try:
-                for number, outcome in progress(
-                    parallel(tasks), "runs", total=len(tasks), lines=10
-                ):
+                done = progress(parallel(tasks), "runs", total=len(tasks), lines=10)
+                for number, outcome in done:
                     outcomes[number] = outcome
                     if isinstance(outcome, Path):
                         after(outcome)
             except Exception as error:  # not of a run: those are in outcomes
                 broken = f"{type(error).__name__}: {error}"
                 print(f"a worker broke down ({broken}); going on with what is missing", flush=True)
-    ended = [outcomes.get(i, f"{name_of(c)}: {broken}") for i, c in enumerate(configs)]
-    failed = [outcome for outcome in ended if isinstance(outcome, str)]
+    return all_folders([outcomes.get(i, f"{name_of(c)}: {broken}") for i, c in enumerate(configs)])
+
+
+def all_folders(outcomes: Sequence[Outcome]) -> list[Path]:
+    """The folders, if every run has one; else RuntimeError, which says what failed and why."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(configs)} runs failed:\n" + "\n".join(failed))
-    return [outcome for outcome in ended if isinstance(outcome, Path)]
+        raise RuntimeError(f"{len(failed)} of {len(outcomes)} runs failed:\n" + "\n".join(failed))
+    return [outcome for outcome in outcomes if isinstance(outcome, Path)]
 
 
 def finished(configs: Sequence[Config]) -> dict[int, Outcome]:

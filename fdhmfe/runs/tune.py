@@ -9,6 +9,7 @@ train split. All trials go to results/<profile>/tables/tuning.csv, the chosen se
 fdhmfe/config/tuned.csv, from where config.load takes them.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,23 +83,29 @@ def next_trials(given: Mapping[str, Any], method: str, trials: pd.DataFrame) -> 
     mine = trials[trials.method == method]
     tried = mine[list(SETTINGS)].to_dict("records")
     centre = tried[int(mine.value.to_numpy().argmax())]
-    for neighbours in axes(load(**{**given, "method": method}), centre):
+    config = load(**{**given, "method": method})
+    for neighbours in axes(config, centre, start(given, method)):
         untried = [trial for trial in neighbours if trial not in tried]
         if untried:
             return untried[: BUDGET - len(tried)]
     return []
 
 
-def axes(config: Config, centre: Trial) -> Iterator[list[Trial]]:
-    """The neighbours of a trial, axis by axis. Axes without effect on the method are left out."""
+def axes(config: Config, centre: Trial, first: Trial) -> Iterator[list[Trial]]:
+    """The neighbours of a trial, axis by axis. Axes without effect on the method are left out.
+
+    Values on an axis of numbers are those of the first trial times powers of `FACTOR`, so that a
+    walk back meets what it has tried.
+    """
     yield [centre | dict(zip(SETTINGS, head, strict=False)) for head in heads(config)]
     fixed = {"backbone_learning_rate"} if config.trainable == "none" else set()
     objective = part(config.composition.objective, OBJECTIVES)
     fixed |= set() if objective.tuned else {"loss_weight"}
     for name in RATES:
         if name not in fixed:
-            steps = (centre[name] * FACTOR, centre[name] / FACTOR)
-            yield [centre | {name: float(f"{value:.3g}")} for value in steps]
+            here = round(math.log(centre[name] / first[name], FACTOR))
+            values = (first[name] * FACTOR ** (here + step) for step in (1, -1))
+            yield [centre | {name: float(f"{value:.3g}")} for value in values]
 
 
 def score(

@@ -138,7 +138,7 @@ def test_checkpoints_hold_the_state_and_no_copy_of_the_network(name):
     method = built(method=name)
     kept = {k for k in method.modules.state_dict() if k.startswith("objective.")}
     state = {
-        **{key: {"memory"} for key in ("fdh-mfe", "fdh-mfe+")},
+        **{key: {"memory"} for key in ("fdh-mfe", "fdh-mfe+", "pooled-mlp")},
         "dpsh": {"bank"},
         "hashnet": {"bank"},
         "exchnet": {"solved", "outputs", "anchors", "sums", "counts"},

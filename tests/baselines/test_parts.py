@@ -216,7 +216,8 @@ def test_parts_are_the_pooled_refined_maps_and_the_whole_is_the_deepest_stage():
     weighted = inputs[-1][3] * 16 * attention[3, 2].reshape(4, 4)
     torch.testing.assert_close(output.own.parts[3, 2], made.block(weighted[None])[0].mean((1, 2)))
     torch.testing.assert_close(output.own.whole, inputs[-2].mean((2, 3)))
-    torch.testing.assert_close(output.features, inputs[-2].mean((2, 3)))
+    means = torch.cat([x.mean((2, 3)) for x in inputs[:-1]], dim=1)
+    torch.testing.assert_close(output.features, means)
     assert made.decode(torch.eye(12)).shape == (12, 12 + 4 * 12)
 
 

@@ -17,8 +17,8 @@ SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
 CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
-    *("profile", "dataset", "data_dir", "weights", "backbone", "method", "variant", "bits"),
-    *("trainable", "network", "objective", "coder"),
+    *("profile", "dataset", "data_dir", "weights", "backbone", "trainable"),
+    *("method", "variant", "network", "objective", "coder", "bits"),
     *("seed", "results_dir", "reuse", "run_dir", "pictures"),
 )
 

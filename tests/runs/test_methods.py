@@ -173,7 +173,10 @@ def test_the_read_out_is_a_coder_for_networks_that_name_classes():
         (dict(network="pooled", objective="exchnet"), "needs the network 'parts', not PooledHash"),
         (dict(network="fdh-mfe", objective="a2-net"), "needs the network 'parts', not FDHMFE"),
         (dict(network="features", objective="orthohash"), "'features' has nothing to train"),
-        (dict(method="itq", network="pooled"), "'pooled' must be trained: name an objective"),
+        (
+            dict(method="itq", network="pooled", bits=4),
+            "'pooled' must be trained: name an objective",
+        ),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(parts, message):

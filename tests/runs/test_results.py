@@ -14,13 +14,11 @@ import torch
 from conftest import small_run, write_folder
 from safetensors.torch import load_file
 
-from fdhmfe.baselines import networks, objectives
 from fdhmfe.config.settings import Config
-from fdhmfe.losses import Objective
 from fdhmfe.metrics import mean_average_precision, precision_at_k
-from fdhmfe.network import HashNetwork, Output, binarise
+from fdhmfe.network import binarise
 from fdhmfe.proxies import arrange, class_means, class_similarity, maxmin_proxies
-from fdhmfe.runs import experiment, scoring
+from fdhmfe.runs import experiment, ledger, scoring
 from fdhmfe.runs import inputs as run_inputs
 from fdhmfe.runs.results import (
     headline,
@@ -28,14 +26,12 @@ from fdhmfe.runs.results import (
     read_codes,
     read_map,
     read_metrics,
-    read_runs,
     run_id,
     source_hash,
     write_csv,
-    write_map_table,
 )
 from fdhmfe.support.files import read_json, write_json
-from fdhmfe.training.coders import ReadOut, Sign, evidence
+from fdhmfe.training.coders import ReadOut, Sign
 
 FILES = ["codes.npz", "config.json", "env.json", "history.csv", "metrics.csv", "model.safetensors"]
 PROMISED = {
@@ -164,7 +160,15 @@ def test_nearest_proxy_by_hand():
     assert scoring.nearest_proxy(u, proxies).tolist() == [0, 1, 2, 0]
 
 
-@pytest.mark.parametrize("given", [{}, {"trainable": "all"}, {"variant": "no-arrangement"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({}, {"method": "pooled-mlp"}),  # these keep the proxies as drawn
+        {"method": "fdh-mfe+", "variant": "no-arrangement"},
+        *({"method": "fdh-mfe+"}, {"method": "fdh-mfe+", "trainable": "all"}),
+        {"method": "softmax"},
+    ],
+)
 def test_stored_proxies_are_those_of_the_arrangement(tmp_path, own_cache, given):
     write_folder(tmp_path / "images", classes=6, per_class=8)
     config = small_run(tmp_path, epochs=1, **given)
@@ -179,7 +183,8 @@ def test_stored_proxies_are_those_of_the_arrangement(tmp_path, own_cache, given)
     folder = experiment.run(config)
     network = load_file(folder / "model.safetensors")
     stored = network["head.proxies" if config.trainable == "all" else "proxies"]
-    np.testing.assert_array_equal(stored, arranged if config.arranged else drawn)
+    ours = config.method in ("fdh-mfe+", "softmax") and config.variant == "full"
+    np.testing.assert_array_equal(stored, arranged if ours else drawn)
 
 
 # Methods that differ in what they leave behind
@@ -240,15 +245,32 @@ def test_solved_codes_count_only_where_the_database_was_trained_on(
 
 
 @pytest.mark.parametrize("name", ["lsh", "itq"])
-@pytest.mark.parametrize("finetune", [False, True])
-def test_closed_form_methods_leave_a_history_without_epochs(place, name, finetune):
-    folder = experiment.run(apart(place, method=name, finetune=finetune))
+def test_closed_form_methods_leave_a_history_without_epochs(place, name):
+    folder = experiment.run(apart(place, method=name))
     assert (folder / "history.csv").read_text() == "epoch\n"
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    inputs = run_inputs.prepare(small_run(place, method=name, finetune=finetune))
+    inputs = run_inputs.prepare(small_run(place, method=name))
     features = experiment.pooled_features(inputs, inputs.dataset.rows("train"))
-    mean = load_file(folder / "model.safetensors")["head.mean" if finetune else "mean"]
+    mean = load_file(folder / "model.safetensors")["coder.mean"]
     np.testing.assert_allclose(mean, features.mean(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("trainable", ["tail", "all"])
+def test_with_a_backbone_to_train_they_code_the_features_that_a_classifier_trained(
+    place, trainable
+):
+    config = apart(place, method="itq", trainable=trainable)
+    folder = experiment.run(config)
+    assert pd.read_csv(folder / "history.csv").columns.tolist() == ["epoch", "loss", "class"]
+    inputs = run_inputs.prepare(config)
+    rows, width = inputs.dataset.rows("train"), inputs.channels[-1]
+    method = experiment.build_model(config, inputs)
+    method.load_state(load_file(folder / "model.safetensors"))
+    read = partial(experiment.deepest, width=width)
+    trained = experiment.train.relaxed_codes(method.network, inputs.source, rows, read)
+    torch.testing.assert_close(method.coder.mean, trained.mean(0), rtol=1e-4, atol=1e-5)
+    before = torch.from_numpy(experiment.pooled_features(inputs, rows)).mean(0)
+    assert not torch.allclose(method.coder.mean, before, rtol=1e-4, atol=1e-5)
 
 
 def test_class_means_and_classes_without_images():
@@ -367,37 +389,19 @@ def test_the_read_out_stands_beside_the_sign_and_never_in_its_place(place):
     ],
 )
 def test_no_read_out_without_proxies_or_beside_another_coder(place, given):
-    config = small_run(place, **given)
-    method = experiment.build_model(config, run_inputs.prepare(config))
-    assert experiment.beside(method, config) == {}
+    assert beside(small_run(place, **given)) == {}
 
 
-class SmallClassifier(HashNetwork):
-    """A linear classifier of the last stage, its posterior spoken in proxies."""
-
-    def __init__(self, channels, bits, proxies):
-        super().__init__(proxies)
-        self.classify = torch.nn.Linear(channels[-1], len(proxies))
-
-    def forward(self, maps):
-        features = maps[-1].mean((2, 3))
-        logits = self.classify(features)
-        u = logits.softmax(1) @ self.proxies
-        return Output(u, self.proxies, class_logits=logits[None], features=features)
-
-
-class CrossEntropy(Objective):
-    class_codes = staticmethod(maxmin_proxies)
-
-    def forward(self, output, labels, step=None):
-        return torch.nn.functional.cross_entropy(output.class_logits[0], labels), {}
+def beside(config: Config) -> dict:
+    """What an untrained network of these settings is read for beside its codes."""
+    inputs = run_inputs.prepare(config)
+    method = experiment.build_model(config, inputs)
+    return experiment.beside(method, config, inputs.channels[-1])
 
 
 @pytest.mark.parametrize("protocol", ["all-classes", "validation", "folds", "half"])
-def test_the_classifiers_run_gives_the_controls_of_every_protocol(ten, monkeypatch, protocol):
-    monkeypatch.setattr(networks, "Classifier", SmallClassifier, raising=False)
-    monkeypatch.setattr(objectives, "SoftmaxLoss", CrossEntropy, raising=False)
-    config = small_run(ten, method="softmax", protocol=protocol, arranged=False)
+def test_the_classifiers_run_gives_the_controls_of_every_protocol(ten, protocol):
+    config = small_run(ten, method="softmax", protocol=protocol)
     table = headline(read_metrics(experiment.run(config)))
     assert table.groupby("protocol").size().eq(3).all()
     assert set(table.method) == {"softmax", "class-id", "cosine"}
@@ -406,20 +410,15 @@ def test_the_classifiers_run_gives_the_controls_of_every_protocol(ten, monkeypat
         features, labels = {}, {}
         for split in ("test", "database"):
             rows = data.dataset.rows(split)
-            read = partial(evidence, name="features")
-            network = experiment.build_model(config, data).network
-            features[split] = experiment.train.relaxed_codes(network, data.source, rows, read)
+            features[split] = experiment.pooled_features(data, rows)
             labels[split] = data.dataset.labels(rows)
         cosine = scoring.unquantised_map(*features.values(), *labels.values())
         assert table.value[table.method == "cosine"].item() == pytest.approx(cosine, abs=1e-12)
 
 
-def test_a_variant_of_the_classifier_gives_no_second_controls(ten, monkeypatch):
-    monkeypatch.setattr(networks, "Classifier", SmallClassifier, raising=False)
-    monkeypatch.setattr(objectives, "SoftmaxLoss", CrossEntropy, raising=False)
-    config = small_run(ten, method="softmax", variant="open")
-    method = experiment.build_model(config, run_inputs.prepare(config))
-    assert experiment.beside(method, config) == {}
+def test_a_variant_of_the_classifier_gives_no_second_controls(ten):
+    assert set(beside(small_run(ten, method="softmax"))) == {"read-out", "posterior", "features"}
+    assert beside(small_run(ten, method="softmax", variant="open")) == {}
 
 
 # Names
@@ -499,25 +498,15 @@ def test_a_run_is_finished_only_with_metrics_made_by_todays_code(run, tmp_path):
 
 def test_table_collects_the_runs(place, run, metrics, tmp_path):
     other = experiment.run(small_run(place, method="orthohash", bits=24, seed=1, epochs=1))
-    table = write_map_table(place / "results" / "smoke")
-    assert set(table.run_id) == {run.name, other.name}
+    ledger.record(tmp_path, [run, other])
+    table = ledger.rows_of(tmp_path, ledger.METRICS, [run.name, other.name])
     assert len(table) == 7 + 6
-    stored = pd.read_csv(place / "results" / "smoke" / "tables" / "map.csv", keep_default_na=False)
-    pd.testing.assert_frame_equal(stored, table, check_dtype=False)
     mine = table[table.run_id == run.name].reset_index(drop=True)
     assert mine.value.tolist() == metrics.value.tolist()
     chosen = table.query("metric == 'mAP' and ties == 'expected'")
     expected = {"fdh-mfe": 12, "unquantised": 12, "orthohash": 24}
     expected |= {"fdh-mfe, read-out": 12, "orthohash, read-out": 24}
     assert dict(zip(chosen.method, chosen.bits, strict=True)) == expected
-
-
-def test_table_leaves_unfinished_runs_out_and_says_when_there_are_none(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match="run notebook 06_train first"):
-        read_runs(tmp_path)
-    shutil.copytree(run, tmp_path / "runs" / "whole")
-    (shutil.copytree(run, tmp_path / "runs" / "half") / "metrics.csv").unlink()
-    assert len(read_runs(tmp_path)) == 7
 
 
 def test_validation_rows_say_so(place):

@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 
 from fdhmfe.runs import tables
-from fdhmfe.runs.ledger import run_list
-from fdhmfe.support.files import write_json
 
 COMMON = dict(dataset="toy", backbone="embedded", trainable="none", profile="quick")
 COMMON |= dict(protocol="all-classes", database_codes="network", metric="mAP", ties="expected")
@@ -276,10 +274,3 @@ def test_published_numbers_carry_protocol_rule_and_source(read):
     assert {"dataset", "protocol", "method", "bits", "database_codes", "source"} <= set(published)
     assert published.map_percent.between(0, 100).all()
     assert published.notna().all().all()
-
-
-def test_run_list_holds_settings_and_environment_but_no_places(tmp_path):
-    write_json(tmp_path / "run" / "config.json", {"bits": 12, "data_dir": "private", "reuse": True})
-    write_json(tmp_path / "run" / "env.json", {"torch": "2.15.0"})
-    (row,) = run_list([tmp_path / "run"]).to_dict("records")
-    assert row == {"run_id": "run", "bits": 12, "torch": "2.15.0"}

@@ -70,7 +70,7 @@ def fitted(
 
 
 def codes(method: Method) -> torch.Tensor:
-    return relaxed_codes(method.network, source(), ROWS)
+    return relaxed_codes(method.network, source(), ROWS, method.coder)
 
 
 def test_same_seed_same_codes_bit_for_bit_and_another_seed_differs(tmp_path):
@@ -248,13 +248,13 @@ def test_optimiser_decays_matrices_only_and_treats_the_backbone_apart():
 
 
 def test_encoding_does_not_depend_on_the_batch_and_leaves_the_network_as_it_is():
-    network = build_method(settings(dropout=0.5), CHANNELS, LABELS).network
+    network, _, coder = build_method(settings(dropout=0.5), CHANNELS, LABELS)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    whole = relaxed_codes(network, source(), ROWS)
-    parts = relaxed_codes(network, source(), ROWS, batch=7)
+    whole = relaxed_codes(network, source(), ROWS, coder)
+    parts = relaxed_codes(network, source(), ROWS, coder, batch=7)
     assert whole.shape == (26, 12)
     torch.testing.assert_close(whole, parts)
-    backwards = relaxed_codes(network, source(), ROWS[::-1].copy())
+    backwards = relaxed_codes(network, source(), ROWS[::-1].copy(), coder)
     torch.testing.assert_close(whole, backwards.flip(0))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
