@@ -110,7 +110,9 @@ def test_a_sweep_ends_with_a_table(root, capsys):
     words = ["--profile=smoke", "--dataset=folder", "--embedded-epochs=1", *places, "--epochs=1"]
     lists = ["--methods", "lsh", "csq", "--bits", "12", "24", "--seeds", "0", "1"]
     assert main(["sweep", *words, *lists, "--jobs", "1"]) == 0
-    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-2:])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0].startswith("baselines "), "the group of rows, once"
+    shown = dict(line.removeprefix("baselines").split(maxsplit=1) for line in lines)
     folders = (root / "results" / "smoke" / "runs").iterdir()
     runs = pd.DataFrame([read_json(f / "config.json") | {"map": read_map(f)} for f in folders])
     means = 100 * runs.groupby(["method", "bits"])["map"].mean()
