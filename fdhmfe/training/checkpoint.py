@@ -85,6 +85,10 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    for parameter, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:  # in its memory format: fused AdamW reads by address
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
