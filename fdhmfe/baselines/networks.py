@@ -77,11 +77,10 @@ class ClassifiedHash(PooledHash):
     ) -> None:
         """classes: Y; the rest as in `PooledHash`."""
         super().__init__(channels, bits, hash_head=hash_head, pooling=pooling, proxies=proxies)
-        self.norm = nn.BatchNorm1d(self.pool.width)
         self.classify = nn.Linear(self.pool.width, classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        logits = self.classify(self.norm(self.pool(maps)))  # (B, Y)
+        logits = self.classify(self.pool(maps))  # (B, Y)
         return super().forward(maps)._replace(class_logits=logits[None])
 
 
@@ -89,7 +88,8 @@ class Classifier(HashNetwork):
     """The control: a linear classifier of the pooled stages, its posterior spoken in proxies.
 
     u = softmax(z) P for class logits z (B, Y) and proxies P (Y, K): a code without a hash layer.
-    What hashing adds must be more than this. Reconstruction: the read-out is ours.
+    What hashing adds must be more than this. Reconstruction: the read-out is ours. There is no batch
+    norm below the classifier: with one it fits so fast that a trained tail learns less.
     """
 
     def __init__(
@@ -99,17 +99,14 @@ class Classifier(HashNetwork):
         bits: int,
         *,
         pooling: str = "last",
-        dropout: float = 0.2,
         proxies: np.ndarray | None = None,
     ) -> None:
         """classes: Y. proxies (Y, K) in {-1, +1}; None: max-min ones (ValueError if 2^K < Y)."""
         super().__init__(maxmin_proxies(classes, bits, 0) if proxies is None else proxies)
         self.pool = Pooling(channels, pooling)
-        self.norm = nn.BatchNorm1d(self.pool.width)
-        self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(self.pool.width, classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        logits = self.classify(self.dropout(self.norm(self.pool(maps))))  # (B, Y)
+        logits = self.classify(self.pool(maps))  # (B, Y)
         u = logits.softmax(1) @ self.proxies
         return Output(u, self.proxies, class_logits=logits[None], features=stage_means(maps))

@@ -52,7 +52,7 @@ def test_another_pooling_is_refused(make):
 def test_the_classifier_speaks_its_posterior_in_proxies_by_hand(pooling, width):
     proxies = torch.tensor([[1.0, 1, -1], [1, -1, 1], [-1, -1, -1], [-1, 1, 1]])
     network = Classifier(CHANNELS, 4, 3, pooling=pooling, proxies=proxies.numpy()).eval()
-    assert network.classify.in_features == network.norm.num_features == width
+    assert network.classify.in_features == width
     with torch.no_grad():
         network.classify.weight.zero_()
         network.classify.bias.copy_(torch.tensor([6.0, 2, 1, 1]).log())
@@ -65,11 +65,9 @@ def test_the_classifier_speaks_its_posterior_in_proxies_by_hand(pooling, width):
     assert torch.equal(output.proxies, proxies)
 
 
-def test_the_classifier_is_linear_in_the_normalised_means():
-    network, maps = Classifier(CHANNELS, 4, 3, pooling="all", dropout=0.0), stages()
-    means = means_of(maps)
-    z = (means - means.mean(0)) / (means.var(0, unbiased=False) + 1e-5).sqrt()
-    torch.testing.assert_close(network(maps).class_logits[0], network.classify(z))
+def test_the_classifier_is_linear_in_the_means():
+    network, maps = Classifier(CHANNELS, 4, 3, pooling="all"), stages()
+    torch.testing.assert_close(network(maps).class_logits[0], network.classify(means_of(maps)))
 
 
 def test_the_classifier_draws_proxies_if_it_is_given_none():
@@ -83,12 +81,11 @@ def test_the_pooled_control_is_a_pooled_hash_with_a_linear_classifier_beside_it(
     network, maps = ClassifiedHash(CHANNELS, 2, 3, proxies=proxies.numpy()), stages()
     plain = PooledHash(CHANNELS, 3, hash_head="mlp", pooling="all", proxies=proxies.numpy())
     missing, unexpected = plain.load_state_dict(network.state_dict(), strict=False)
-    assert missing == [] and {name.split(".")[0] for name in unexpected} == {"norm", "classify"}
+    assert missing == [] and {name.split(".")[0] for name in unexpected} == {"classify"}
     output, expected = network.eval()(maps), plain.eval()(maps)
     torch.testing.assert_close(output.u, expected.u)
     assert torch.equal(output.proxies, proxies)
-    z = means_of(maps) / (1 + 1e-5) ** 0.5  # an untrained norm: mean 0, variance 1
-    torch.testing.assert_close(output.class_logits, network.classify(z)[None])
+    torch.testing.assert_close(output.class_logits, network.classify(means_of(maps))[None])
     assert (output.token_logits, output.kept_index) == ((), ())
 
 
@@ -96,4 +93,4 @@ def test_the_class_logits_of_the_pooled_control_train_no_hash_layer():
     network = ClassifiedHash(CHANNELS, 2, 3)
     network(stages()).class_logits.square().sum().backward()
     touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
-    assert touched == {"norm", "classify"}
+    assert touched == {"classify"}
