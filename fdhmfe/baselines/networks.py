@@ -88,8 +88,8 @@ class Classifier(HashNetwork):
     """The control: a linear classifier of the pooled stages, its posterior spoken in proxies.
 
     u = softmax(z) P for class logits z (B, Y) and proxies P (Y, K): a code without a hash layer.
-    What hashing adds must be more than this. Reconstruction: the read-out is ours. There is no batch
-    norm below the classifier: with one it fits so fast that a trained tail learns less.
+    What hashing adds must be more than this. Reconstruction: the read-out is ours. No batch norm
+    stands below the classifier: with one it fits so fast that a trained tail learns less.
     """
 
     def __init__(
