@@ -54,7 +54,8 @@ class FineTuned(nn.Module):
             else:
                 images = inputs[0].contiguous(memory_format=torch.channels_last)
                 maps = self.backbone(images)
-        return [x.float() for x in maps[-self.stages :] + before]
+        read = maps[-self.stages :] + before
+        return [x.float() for x in read] if half else read
 
 
 def head_maps(network: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
