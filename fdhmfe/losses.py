@@ -152,6 +152,8 @@ class Objective(nn.Module):
     arranges: ClassVar[bool] = False
     # The constructor argument that is tuned, one per method: `loss_weight` multiplies it. "": none.
     tuned: ClassVar[str] = ""
+    # Whether it trains class logits: those of a network that it leaves alone say nothing.
+    teaches_classes: bool = False
 
     @staticmethod
     def class_codes(classes: int, bits: int, seed: int) -> np.ndarray | None:
@@ -217,6 +219,7 @@ class FDHMFELoss(Objective):
         memory = None if labels is None else torch.zeros(len(labels), bits)
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("memory", memory)
+        self.teaches_classes = class_weight > 0
         self.scale, self.margin = scale, margin
         self.smoothing, self.triplet_margin = label_smoothing, triplet_margin
         self.weights = {

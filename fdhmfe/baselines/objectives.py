@@ -80,6 +80,7 @@ class SoftmaxLoss(Objective):
     """
 
     class_codes = staticmethod(maxmin_proxies)
+    teaches_classes = True
     arranges = True
     tuned = "label_smoothing"
 

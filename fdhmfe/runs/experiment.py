@@ -14,6 +14,7 @@ from torch import nn
 
 from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
+from fdhmfe.losses import Objective
 from fdhmfe.network import HashNetwork, Output
 from fdhmfe.runs import results
 from fdhmfe.runs.inputs import Inputs, prepare
@@ -24,7 +25,7 @@ from fdhmfe.support import distributed
 from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
-from fdhmfe.training.coders import ReadOut, Sign, class_posterior, evidence
+from fdhmfe.training.coders import ReadOut, Sign, evidence
 from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
@@ -142,14 +143,18 @@ def deepest(output: Output, width: int) -> torch.Tensor:
 def beside(method: Method, config: Config, width: int) -> dict[str, Reading]:
     """What is read from the network beside the run's own codes: the last field of `Encoded`.
 
-    The read-out is for networks with proxies whose own code is u. The controls are made from one
-    run alone, the classifier's; its variants would only give them again.
+    The read-out is for runs whose own code is u, and whose objective aims at proxies. The controls
+    are made from one run alone, the classifier's; its variants would only give them again.
     """
     found: dict[str, Reading] = {}
-    if isinstance(method.coder, Sign) and method.head.proxies is not None:
-        found["read-out"] = ReadOut(config.bits, config.scale)
+    loss = method.objective
+    if loss is None:
+        return found
+    read_out = ReadOut(config.bits, config.scale, loss.teaches_classes)
+    if isinstance(method.coder, Sign) and type(loss).class_codes is not Objective.class_codes:
+        found["read-out"] = read_out
     if config.composition.name == "softmax" and config.variant == "full":
-        found["posterior"] = partial(class_posterior, scale=config.scale)
+        found["posterior"] = read_out.posterior
         found["features"] = partial(deepest, width=width)
     return found
 

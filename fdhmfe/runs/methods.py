@@ -30,12 +30,11 @@ def build_method(
     chosen, classes = config.composition, int(labels.max()) + 1
     known: dict[str, Any] = asdict(config) | {"channels": list(channels), "classes": classes}
     known |= {"labels": labels, "proxies": None, "block": block}
-    coder = called(part(chosen.coder, CODERS), known)
     if not chosen.objective:
         network = called(part(chosen.network, NETWORKS), known)
         if list(network.parameters()):
             raise ValueError(f"network {chosen.network!r} must be trained: name an objective")
-        return Method(network, None, coder)
+        return Method(network, None, called(part(chosen.coder, CODERS), known))
     objective = part(chosen.objective, OBJECTIVES)
     known["proxies"] = class_codes(objective, config, classes)
     network = known["network"] = called(part(chosen.network, NETWORKS), known)
@@ -44,7 +43,9 @@ def build_method(
     if objective.tuned:
         default = inspect.signature(objective).parameters[objective.tuned].default
         known[objective.tuned] = known.get(objective.tuned, default) * config.loss_weight
-    return Method(network, called(objective, known), coder)
+    loss = called(objective, known)
+    known["teaches_classes"] = loss.teaches_classes
+    return Method(network, loss, called(part(chosen.coder, CODERS), known))
 
 
 def class_codes(objective: type[Objective], config: Config, classes: int) -> np.ndarray | None:

@@ -53,26 +53,25 @@ class Sign(Coder):
 class ReadOut(Coder):
     """Class posterior (B, Y) times proxies (Y, K) -> (B, K).
 
-    The posterior is the softmax of the network's class logits, or, where it has none, of what the
-    proxy loss compares: `scale` times the cosines of u and the proxies. Ours, not the abstract's.
+    The posterior is the softmax of the network's class logits, or, where none are trained, of what
+    the proxy loss compares: `scale` times the cosines of u and the proxies. It is ours, not the
+    abstract's.
     """
 
-    def __init__(self, bits: int, scale: float = 8.0) -> None:
+    def __init__(self, bits: int, scale: float = 8.0, teaches_classes: bool = True) -> None:
+        """teaches_classes: of the objective; if False, class logits are left aside."""
         super().__init__(bits)
-        self.scale = scale
+        self.scale, self.reads_logits = scale, teaches_classes
 
     def forward(self, output: Output) -> Tensor:
-        if output.proxies is None:
-            raise ValueError("the read-out needs a network with proxies")
-        return class_posterior(output, self.scale) @ output.proxies
+        return self.posterior(output) @ evidence(output, "proxies")
 
-
-def class_posterior(output: Output, scale: float) -> Tensor:
-    """Probabilities (B, Y) of the classes; see `ReadOut`."""
-    if output.class_logits is not None:
-        return output.class_logits.mean(0).softmax(1)
-    assert output.proxies is not None
-    return (scale * F.normalize(output.u) @ F.normalize(output.proxies).T).softmax(1)
+    def posterior(self, output: Output) -> Tensor:
+        """Probabilities (B, Y) of the classes."""
+        if self.reads_logits and output.class_logits is not None:
+            return output.class_logits.mean(0).softmax(1)
+        proxies = F.normalize(evidence(output, "proxies"))
+        return (self.scale * F.normalize(output.u) @ proxies.T).softmax(1)
 
 
 class ClassMixture(Coder):

@@ -384,6 +384,7 @@ def test_the_read_out_stands_beside_the_sign_and_never_in_its_place(place):
     "given",
     [
         *({"method": "dpsh"}, {"method": "lsh"}),  # no proxies
+        {"method": "dpsh", "network": "fdh-mfe"},  # its network has some, but no loss aims at them
         {"method": "orthohash", "coder": "read-out"},  # it is the run's own coder
         {"method": "fdh-mfe+", "variant": "open"},  # u is not the whole code
     ],

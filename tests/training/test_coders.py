@@ -36,6 +36,12 @@ def test_without_class_logits_the_read_out_asks_the_proxies():
     torch.testing.assert_close(ReadOut(3, scale=3.0)(output), expected)
 
 
+def test_the_read_out_leaves_logits_aside_that_nothing_has_trained():
+    idle = Output(2 * PROXIES[:1], PROXIES, class_logits=torch.tensor([[[0.0, 9.0]]]))
+    found = ReadOut(3, teaches_classes=False)(idle)
+    torch.testing.assert_close(found, ReadOut(3)(Output(idle.u, PROXIES)))
+
+
 def test_the_read_out_needs_proxies():
     with pytest.raises(ValueError, match="needs a network with proxies"):
         ReadOut(3)(Output(torch.ones(1, 3)))
