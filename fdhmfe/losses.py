@@ -209,11 +209,10 @@ class FDHMFELoss(Objective):
         quantisation_weight: float = 0.1,
     ) -> None:
         """scale, margin: as in OrthoHash. label_smoothing: of token and class terms.
-        labels (M,): of all training images, and bits K: then the triplets come from a memory of all
-        training images, and the loss must know the `Step`; without, from the batch.
 
-        The triplet weight was tuned on a validation split (`runs.tune`). A few other values of
-        triplet_margin, label_smoothing and background_weight were tried. The rest: set by hand.
+        labels (M,), bits: with those of all training images, triplets come from a memory of them,
+        and the loss must know the `Step`; without, from the batch. A few values of triplet_margin,
+        label_smoothing and background_weight were tried; the rest is set by hand, or by `tune`.
         """
         super().__init__()
         memory = None if labels is None else torch.zeros(len(labels), bits)
