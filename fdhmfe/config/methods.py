@@ -97,8 +97,8 @@ def compose(method: str, trainable: str, variant: str, **parts: str) -> Composit
     """A method, its network, objective and coder replaced by those given; an empty name keeps one.
 
     If a part is replaced, the method is named after its three parts, unless the variant `open` did
-    it. A method without an objective
-    codes the features of a backbone; if that is `trainable`, a softmax classifier trains them.
+    it. A method without an objective codes the features of a backbone; if that is `trainable`, a
+    softmax classifier trains them.
     """
     own: Composition = find(method)
     given: dict[str, Any] = {name: part for name, part in parts.items() if part}

@@ -30,7 +30,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-# Settings that switch off each part of FDH-MFE. The ablation removes each, and tries each alone.
+# Settings that switch off each part of FDH-MFE: variants leave out one part, or all but one.
 OFF: Mapping[str, Mapping[str, Any]] = {
     "stages": dict(stages=1),
     "fusion": dict(fusion=False),

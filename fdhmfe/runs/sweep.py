@@ -51,15 +51,25 @@ def collect(
 
 def run_names(configs: Sequence[Config]) -> list[str]:
     """The name of each run, from its settings, data and weights; nothing is computed for it."""
+
+    def identify(config: Config) -> tuple[str, str]:
+        dataset = open_dataset(config)
+        return dataset.hash, open_backbone(config, dataset)[1]
+
+    pairs = zip(configs, once(configs, identify), strict=True)
+    return [run_id(config, *read) for config, read in pairs]
+
+
+def once(
+    configs: Sequence[Config], identify: Callable[[Config], tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Data set hash and backbone id of each run; runs that read the same are identified once."""
     known: dict[tuple, tuple[str, str]] = {}
-    names = []
     for config in configs:
         settings = tuple(getattr(config, name) for name in READ)
         if settings not in known:
-            dataset = open_dataset(config)
-            known[settings] = dataset.hash, open_backbone(config, dataset)[1]
-        names.append(run_id(config, *known[settings]))
-    return names
+            known[settings] = identify(config)
+        yield known[settings]
 
 
 def sweep(
@@ -117,14 +127,14 @@ def finished(configs: Sequence[Config]) -> dict[int, Outcome]:
 
     It also prepares what all runs read (data, weights, features), once, with all cores.
     """
-    known: dict[tuple, tuple[str, str]] = {}
+
+    def identify(config: Config) -> tuple[str, str]:
+        inputs = experiment.prepare(config)
+        return inputs.dataset.hash, inputs.backbone_id
+
     found: dict[int, Outcome] = {}
-    for number, config in enumerate(configs):
-        settings = tuple(getattr(config, name) for name in READ)
-        if settings not in known:
-            inputs = experiment.prepare(config)
-            known[settings] = inputs.dataset.hash, inputs.backbone_id
-        folder = run_folder(config, *known[settings])
+    for number, (config, read) in enumerate(zip(configs, once(configs, identify), strict=True)):
+        folder = run_folder(config, *read)
         if experiment.is_done(config, folder):
             found[number] = folder
     return found
