@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdhmfe.graph import TokenGraph
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies
-from fdhmfe.stages import Fusion, Selector, stage_means, take, to_tokens
+from fdhmfe.stages import Fusion, Selector, take, to_tokens
 
 RAW_SCALE = 0.3  # of features from before fusion, which outnumber the fused; set by hand, not tuned
 
@@ -214,7 +214,9 @@ class FDHMFE(HashNetwork):
         nodes, _, kept_index, token_logits = self.selector(self.fusion(maps))
         tokens = [to_tokens(x) for x in maps]  # (B, S_l, C_l)
         graph, deep = self.graph(nodes), self.deep_norm(nodes[-1].mean(1))  # (B, D) each
-        raw = self.whole_norm(tokens[-1].mean(1)), self.foreground_mean(tokens, token_logits)
+        features = torch.cat([x.mean(1) for x in tokens], dim=1)  # (B, sum of C_l)
+        whole = self.whole_norm(features[:, -tokens[-1].shape[2] :])
+        raw = whole, self.foreground_mean(tokens, token_logits)
         v = self.dropout(torch.cat([graph, deep, *(RAW_SCALE * x for x in raw)], dim=1))
         u = self.hash(v)  # (B, K)
         if self.readout is None:
@@ -225,4 +227,4 @@ class FDHMFE(HashNetwork):
             class_logits, code = self.readout(v.split(self.widths, dim=1), votes, self.proxies)
             u = u + code
         found = (token_logits, kept_index, class_logits)
-        return Output(u, self.proxies, *found, stage_means(maps))
+        return Output(u, self.proxies, *found, features)

@@ -11,29 +11,18 @@ from torch import Tensor, nn
 
 from fdhmfe.network import HashNetwork, Output, hash_layer
 from fdhmfe.proxies import maxmin_proxies
-from fdhmfe.stages import stage_means, to_tokens
+from fdhmfe.stages import stage_means
 
 
-def pooled(x: Tensor) -> Tensor:
-    """The mean of a map over its positions: (B, C, H, W) -> (B, C)."""
-    return to_tokens(x).mean(1)
+def pooled_width(channels: Sequence[int], pooling: str) -> int:
+    """How many of the stages' means a head takes, the deepest ones: those of `last`, or of `all`.
 
-
-class Pooling(nn.Module):
-    """L maps (B, C_l, H_l, W_l) -> (B, V): the mean of the last one, or of all, side by side.
-
-    kind: last (V = C) or all (V = sum of C_l); ValueError for another.
+    ValueError for another name.
     """
-
-    def __init__(self, channels: Sequence[int], kind: str) -> None:
-        super().__init__()
-        if kind not in ("last", "all"):
-            raise ValueError(f"pooling={kind!r} is not one of last, all")
-        self.first = 0 if kind == "all" else len(channels) - 1
-        self.width = sum(channels[self.first :])
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return stage_means(maps[self.first :])
+    widths = {"last": channels[-1], "all": sum(channels)}
+    if pooling not in widths:
+        raise ValueError(f"pooling={pooling!r} is not one of {', '.join(widths)}")
+    return widths[pooling]
 
 
 class PooledHash(HashNetwork):
@@ -48,14 +37,18 @@ class PooledHash(HashNetwork):
         pooling: str = "last",
         proxies: np.ndarray | None = None,
     ) -> None:
-        """channels: C_l of each map; bits: K. hash_head: see `hash_layer`; pooling: `Pooling`."""
+        """channels: C_l of each map; bits: K.
+
+        hash_head: see `hash_layer`; pooling: see `pooled_width`.
+        """
         super().__init__(proxies)
-        self.pool = Pooling(channels, pooling)
-        self.hash = hash_layer(hash_head, self.pool.width, bits)
+        self.width = pooled_width(channels, pooling)
+        self.hash = hash_layer(hash_head, self.width, bits)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        u = self.hash(self.pool(maps))
-        return Output(u, self.proxies, features=stage_means(maps))
+        features = stage_means(maps)
+        u = self.hash(features[:, -self.width :])
+        return Output(u, self.proxies, features=features)
 
 
 class ClassifiedHash(PooledHash):
@@ -77,11 +70,13 @@ class ClassifiedHash(PooledHash):
     ) -> None:
         """classes: Y; the rest as in `PooledHash`."""
         super().__init__(channels, bits, hash_head=hash_head, pooling=pooling, proxies=proxies)
-        self.classify = nn.Linear(self.pool.width, classes)
+        self.classify = nn.Linear(self.width, classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        logits = self.classify(self.pool(maps))  # (B, Y)
-        return super().forward(maps)._replace(class_logits=logits[None])
+        features = stage_means(maps)
+        seen = features[:, -self.width :]
+        logits = self.classify(seen)[None]  # (1, B, Y)
+        return Output(self.hash(seen), self.proxies, class_logits=logits, features=features)
 
 
 class Classifier(HashNetwork):
@@ -103,10 +98,11 @@ class Classifier(HashNetwork):
     ) -> None:
         """classes: Y. proxies (Y, K) in {-1, +1}; None: max-min ones (ValueError if 2^K < Y)."""
         super().__init__(maxmin_proxies(classes, bits, 0) if proxies is None else proxies)
-        self.pool = Pooling(channels, pooling)
-        self.classify = nn.Linear(self.pool.width, classes)
+        self.width = pooled_width(channels, pooling)
+        self.classify = nn.Linear(self.width, classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Output:
-        logits = self.classify(self.pool(maps))  # (B, Y)
+        features = stage_means(maps)
+        logits = self.classify(features[:, -self.width :])  # (B, Y)
         u = logits.softmax(1) @ self.proxies
-        return Output(u, self.proxies, class_logits=logits[None], features=stage_means(maps))
+        return Output(u, self.proxies, class_logits=logits[None], features=features)

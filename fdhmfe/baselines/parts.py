@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdhmfe.baselines.networks import pooled
 from fdhmfe.network import HashLayer, HashNetwork, Output
-from fdhmfe.stages import Fusion, stage_means
+from fdhmfe.stages import Fusion, stage_means, to_tokens
 
 
 class Attended(NamedTuple):
@@ -61,7 +60,8 @@ class PartNetwork(HashNetwork):
     def look(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The pooled deepest stage (B, C), and the tokens (B, S, D) that parts are made of."""
         seen = maps[-1:] if self.refines else maps
-        return pooled(maps[-2] if self.refines else maps[-1]), torch.cat(self.tokens(seen), dim=1)
+        deepest = to_tokens(maps[-2] if self.refines else maps[-1])
+        return deepest.mean(1), torch.cat(self.tokens(seen), dim=1)
 
 
 def taken(block: nn.Module) -> int:

@@ -20,7 +20,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         ),
         "quick": {},
         "laptop": LARGE
-        | dict(backbone="mobilenet_v2", views=6, trainable="tail")
+        | dict(backbone="mobilenet_v2", views=6, trainable="tail", epochs=10)
         | dict(backbone_learning_rate=1e-3, weight_decay=0.05)
         | dict(hash_head="mlp", pooling="all"),
         "paper": LARGE

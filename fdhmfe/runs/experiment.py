@@ -25,7 +25,7 @@ from fdhmfe.support import distributed
 from fdhmfe.support.files import locked
 from fdhmfe.training import train
 from fdhmfe.training.checkpoint import remove_checkpoints
-from fdhmfe.training.coders import ReadOut, Sign, evidence
+from fdhmfe.training.coders import ReadOut, Sign, features_of
 from fdhmfe.training.finetune import FineTuned, MeanPool
 from fdhmfe.training.train import ENCODING_BATCH, Method
 
@@ -137,7 +137,7 @@ Reading = Callable[[Output], torch.Tensor]  # Output of B images -> (B, .)
 
 def deepest(output: Output, width: int) -> torch.Tensor:
     """The deepest of the stages' means (B, C), before any hashing."""
-    return evidence(output, "features")[:, -width:]
+    return features_of(output)[:, -width:]
 
 
 def beside(method: Method, config: Config, width: int) -> dict[str, Reading]:
@@ -150,7 +150,7 @@ def beside(method: Method, config: Config, width: int) -> dict[str, Reading]:
     loss = method.objective
     if loss is None:
         return found
-    read_out = ReadOut(config.bits, config.scale, loss.teaches_classes)
+    read_out = ReadOut(config.scale, loss.teaches_classes)
     if isinstance(method.coder, Sign) and type(loss).class_codes is not Objective.class_codes:
         found["read-out"] = read_out
     if config.composition.name == "softmax" and config.variant == "full":

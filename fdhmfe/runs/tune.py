@@ -4,9 +4,9 @@ It starts from the profile's settings and walks: along one axis at a time it tri
 the best trial so far, and goes on as long as that helps, so the best lies inside what was tried and
 not at an edge. The axes: the hash head and what it pools (where the network has a choice), the
 learning rate of the backbone (where it trains), the weight of the method's secondary loss, and the
-learning rate of the head. The score is mAP@all at 24 bits, one seed, on queries taken from the
-train split. All trials go to results/<profile>/tables/tuning.csv, the chosen settings to
-fdhmfe/config/tuned.csv, from where config.load takes them.
+learning rate of the head. The score is mAP@all at 24 bits, one seed, after half of the profile's
+epochs, on queries taken from the train split. All trials go to results/<profile>/tables/tuning.csv,
+the chosen settings to fdhmfe/config/tuned.csv, from where config.load takes them.
 """
 
 import math
@@ -40,8 +40,10 @@ Trial = dict[str, Any]  # a value for each of SETTINGS
 
 def tune(given: Mapping[str, Any], methods: Sequence[str], jobs: int | None) -> pd.DataFrame:
     """Tune the methods (none: all that learn), settings `given`; returns each one's best trial."""
-    output_dir = load(**given).output_dir
+    config = load(**given)
+    output_dir = config.output_dir
     apart = dict(bits=BITS, protocol="validation", results_dir=str(output_dir.parent / "tuning"))
+    apart |= dict(epochs=math.ceil(config.epochs / 2))
     trials = search({**given, **apart}, methods or LEARNING, jobs)
     path = output_dir / "tables" / "tuning.csv"
     results.write_csv(path, merged(path, trials, ["dataset", "trainable", "method"]))

@@ -5,6 +5,7 @@ channels of the pooled features, Y classes, K bits.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,36 +16,31 @@ from fdhmfe.proxies import class_means
 
 
 class Coder(nn.Module):
-    """Output of B images -> relaxed codes (B, K).
+    """Output of B images -> relaxed codes (B, K). `fitted`: whether it must be fitted first."""
 
-    `needs` names the fields of `Output` that the coder is fitted to; empty: it is not fitted.
-    """
+    fitted: ClassVar[bool] = False
 
-    def __init__(self, bits: int, needs: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self.bits = bits
-        self.needs = needs
-
-    def fit(self, labels: Tensor, **values: Tensor) -> None:
-        """Fit to the training images: labels (M,), and for each name in `needs` values (M, ..)."""
+    def fit(self, features: Tensor, labels: Tensor, proxies: Tensor | None) -> None:
+        """Fit to features (M, C), labels (M,) in 0..Y-1 and, if there are any, proxies (Y, K)."""
 
     def forward(self, output: Output) -> Tensor:
         raise NotImplementedError
 
 
-def evidence(output: Output, name: str) -> Tensor:
-    """The features (B, C) or proxies (Y, K) of an output; ValueError if it has none."""
-    value: Tensor | None = getattr(output, name)
+def given(value: Tensor | None, name: str) -> Tensor:
+    """The value, or a ValueError that names it if the network has none."""
     if value is None:
-        raise ValueError(f"this coder needs a network with {name.replace('_', ' ')}")
+        raise ValueError(f"this coder needs a network with {name}")
     return value
+
+
+def features_of(output: Output) -> Tensor:
+    """The stages' means (B, sum of C_l), before any hashing; ValueError without."""
+    return given(output.features, "features")
 
 
 class Sign(Coder):
     """The plain coder: u (B, K) as it is. The bits are its signs."""
-
-    def __init__(self, bits: int) -> None:
-        super().__init__(bits)
 
     def forward(self, output: Output) -> Tensor:
         return output.u
@@ -58,19 +54,19 @@ class ReadOut(Coder):
     abstract's.
     """
 
-    def __init__(self, bits: int, scale: float = 8.0, teaches_classes: bool = True) -> None:
+    def __init__(self, scale: float = 8.0, teaches_classes: bool = True) -> None:
         """teaches_classes: of the objective; if False, class logits are left aside."""
-        super().__init__(bits)
+        super().__init__()
         self.scale, self.reads_logits = scale, teaches_classes
 
     def forward(self, output: Output) -> Tensor:
-        return self.posterior(output) @ evidence(output, "proxies")
+        return self.posterior(output) @ given(output.proxies, "proxies")
 
     def posterior(self, output: Output) -> Tensor:
         """Probabilities (B, Y) of the classes."""
         if self.reads_logits and output.class_logits is not None:
             return output.class_logits.mean(0).softmax(1)
-        proxies = F.normalize(evidence(output, "proxies"))
+        proxies = F.normalize(given(output.proxies, "proxies"))
         return (self.scale * F.normalize(output.u) @ proxies.T).softmax(1)
 
 
@@ -89,6 +85,7 @@ class ClassMixture(Coder):
     of the train split.
     """
 
+    fitted = True
     centre: Tensor
     whitening: Tensor
     means: Tensor
@@ -105,7 +102,7 @@ class ClassMixture(Coder):
         temperature: float = 0.2,
         rounds: int = 50,
     ) -> None:
-        super().__init__(bits, needs=("features", "proxies"))
+        super().__init__()
         self.shrinkage, self.temperature, self.rounds = shrinkage, temperature, rounds
         width = sum(channels)
         shapes = {"centre": (width,), "whitening": (width, width), "means": (classes, width)}
@@ -114,7 +111,7 @@ class ClassMixture(Coder):
             self.register_buffer(name, torch.zeros(shape))
 
     def forward(self, output: Output) -> Tensor:
-        return self.mixture(evidence(output, "features")) @ self.rotation
+        return self.mixture(features_of(output)) @ self.rotation
 
     def mixture(self, features: Tensor) -> Tensor:
         """Features (B, C) -> centred posteriors of unit length (B, Y)."""
@@ -128,14 +125,14 @@ class ClassMixture(Coder):
     def whitened(self, features: Tensor) -> Tensor:
         return F.normalize((features - self.centre) @ self.whitening)
 
-    def fit(self, labels: Tensor, **values: Tensor) -> None:
+    def fit(self, features: Tensor, labels: Tensor, proxies: Tensor | None) -> None:
         """Fit to features (M, C), labels (M,) in 0..Y-1, and the class proxies (Y, K)."""
-        features, proxies = values["features"], values["proxies"]
+        targets = given(proxies, "proxies")[labels]
         self.centre.copy_(features.mean(0))
         self.whitening.copy_(whitening(features, labels, self.shrinkage))
         self.means.copy_(F.normalize(class_means(self.whitened(features), labels.numpy())))
         self.prior.copy_(self.posterior(features).mean(0))
-        mixtures, targets = self.mixture(features), proxies[labels]
+        mixtures = self.mixture(features)
         for _ in range(self.rounds + 1):
             self.rotation.copy_(procrustes(mixtures, targets))
             targets = torch.where(mixtures @ self.rotation >= 0, 1.0, -1.0)
@@ -171,22 +168,23 @@ class RandomProjection(Coder):
     rounding algorithms" (STOC 2002).
     """
 
+    fitted = True
     mean: Tensor
     projection: Tensor
 
     def __init__(self, channels: Sequence[int], bits: int) -> None:
-        super().__init__(bits, needs=("features",))
+        super().__init__()
         self.width = channels[-1]
         self.register_buffer("mean", torch.zeros(channels[-1]))
         self.register_buffer("projection", torch.randn(channels[-1], bits))
 
     def forward(self, output: Output) -> Tensor:
-        features = evidence(output, "features")[:, -self.width :]
+        features = features_of(output)[:, -self.width :]
         return (features - self.mean) @ self.projection
 
-    def fit(self, labels: Tensor, **values: Tensor) -> None:
+    def fit(self, features: Tensor, labels: Tensor, proxies: Tensor | None) -> None:
         """Take the mean of the features (M, C)."""
-        self.mean.copy_(values["features"][:, -self.width :].mean(0))
+        self.mean.copy_(features[:, -self.width :].mean(0))
 
 
 class ITQ(RandomProjection):
@@ -203,10 +201,10 @@ class ITQ(RandomProjection):
                 f"ITQ needs bits <= channels: {bits} bits from {channels[-1]} channels"
             )
 
-    def fit(self, labels: Tensor, **values: Tensor) -> None:
+    def fit(self, features: Tensor, labels: Tensor, proxies: Tensor | None) -> None:
         """W: principal directions of the features (M, C). R: 50 rounds, as in the paper."""
-        super().fit(labels, **values)
-        centred = (values["features"][:, -self.width :] - self.mean).double()
+        super().fit(features, labels, proxies)
+        centred = (features[:, -self.width :] - self.mean).double()
         bits = self.projection.shape[1]
         _, directions = torch.linalg.eigh(centred.T @ centred)  # (C, C), smallest variance first
         principal = directions.flip(1)[:, :bits]  # (C, K)

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -21,7 +20,7 @@ from fdhmfe.network import HashNetwork, Output
 from fdhmfe.support import distributed
 from fdhmfe.support.progress import progress, watched
 from fdhmfe.training.checkpoint import History, load_checkpoint, save_checkpoint
-from fdhmfe.training.coders import Coder, evidence
+from fdhmfe.training.coders import Coder, features_of
 from fdhmfe.training.finetune import FineTuned
 
 ENCODING_BATCH = 128
@@ -265,10 +264,8 @@ def fit_coder(method: Method, source: Source, rows: np.ndarray, labels: Tensor) 
 
     rows (M,): table rows; labels (M,): theirs.
     """
-    if method.coder.needs:
-        features = partial(evidence, name="features")
-        values = {"features": relaxed_codes(method.network, source, rows, features)}
-        if method.head.proxies is not None:
-            values["proxies"] = method.head.proxies.cpu()
-        method.coder.cpu().fit(labels, **values)
+    if method.coder.fitted:
+        features = relaxed_codes(method.network, source, rows, features_of)
+        proxies = method.head.proxies
+        method.coder.cpu().fit(features, labels, None if proxies is None else proxies.cpu())
         method.coder.to(distributed.device_of(method.network))

@@ -150,7 +150,7 @@ def test_database_is_train_and_queries_are_test(place, run):
     paths = inputs.dataset.table.path
     for side, split in (("query", "test"), ("database", "train")):
         rows = np.flatnonzero(paths.str.startswith(f"{split}/"))
-        u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
+        u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign())
         np.testing.assert_array_equal(binarise(u).numpy(), read_codes(run)[f"{side}_codes"])
 
 
@@ -221,7 +221,7 @@ def test_main_codes_are_the_networks_not_the_solved_ones(place):
     network = experiment.build_model(config, inputs).network
     network.load_state_dict(load_file(folder / "model.safetensors"))  # holds no solved codes
     rows = inputs.dataset.rows("train")
-    u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
+    u = experiment.train.relaxed_codes(network, inputs.source, rows, Sign())
     np.testing.assert_array_equal(binarise(u).numpy(), read_codes(folder)["database_codes"])
 
 
@@ -292,7 +292,7 @@ def test_top1_is_by_proxies_or_else_by_class_means(tmp_path, own_cache, name, pr
     u, labels = {}, {}
     for split in ("test", "database"):
         rows = inputs.dataset.rows(split)
-        u[split] = experiment.train.relaxed_codes(network, inputs.source, rows, Sign(12))
+        u[split] = experiment.train.relaxed_codes(network, inputs.source, rows, Sign())
         labels[split] = inputs.dataset.labels(rows)
     classes = sorted(set(labels["database"]))
     centres = {y: u["database"][labels["database"] == y].mean(0) for y in classes}
@@ -365,7 +365,7 @@ def test_the_read_out_stands_beside_the_sign_and_never_in_its_place(place):
     network = experiment.build_model(config, inputs).network
     network.load_state_dict(load_file(folder / "model.safetensors"))
     values = {}
-    for coder in (Sign(12), ReadOut(12, config.scale)):
+    for coder in (Sign(), ReadOut(config.scale)):
         u = [
             binarise(experiment.train.relaxed_codes(network, inputs.source, rows, coder))
             for rows in map(inputs.dataset.rows, ("test", "database"))

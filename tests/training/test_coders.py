@@ -19,13 +19,13 @@ PROXIES = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
 
 def test_the_plain_coder_hands_u_on():
     u = torch.tensor([[-1.0, 2.0, 3.0]])
-    assert torch.equal(Sign(3)(Output(u)), u)
+    assert torch.equal(Sign()(Output(u)), u)
 
 
 def test_the_read_out_is_the_mean_proxy_by_class_probability():
     logits = torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])  # two experts of two minds: even odds
     output = Output(torch.tensor([[-1.0, 2.0, 3.0]]), PROXIES, class_logits=logits)
-    torch.testing.assert_close(ReadOut(3)(output), torch.tensor([[1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(ReadOut()(output), torch.tensor([[1.0, 0.0, 0.0]]))
 
 
 def test_without_class_logits_the_read_out_asks_the_proxies():
@@ -33,18 +33,18 @@ def test_without_class_logits_the_read_out_asks_the_proxies():
     output = Output(2 * PROXIES[:1], PROXIES)
     share = 1 / (1 + np.exp(-4))
     expected = torch.tensor([[1.0, 2 * share - 1, 1 - 2 * share]], dtype=torch.float32)
-    torch.testing.assert_close(ReadOut(3, scale=3.0)(output), expected)
+    torch.testing.assert_close(ReadOut(scale=3.0)(output), expected)
 
 
 def test_the_read_out_leaves_logits_aside_that_nothing_has_trained():
     idle = Output(2 * PROXIES[:1], PROXIES, class_logits=torch.tensor([[[0.0, 9.0]]]))
-    found = ReadOut(3, teaches_classes=False)(idle)
-    torch.testing.assert_close(found, ReadOut(3)(Output(idle.u, PROXIES)))
+    found = ReadOut(teaches_classes=False)(idle)
+    torch.testing.assert_close(found, ReadOut()(Output(idle.u, PROXIES)))
 
 
 def test_the_read_out_needs_proxies():
     with pytest.raises(ValueError, match="needs a network with proxies"):
-        ReadOut(3)(Output(torch.ones(1, 3)))
+        ReadOut()(Output(torch.ones(1, 3)))
 
 
 def test_a_coder_of_features_refuses_a_network_without():
@@ -78,7 +78,7 @@ def mixture(**given) -> tuple[ClassMixture, torch.Tensor, torch.Tensor, torch.Te
     features = centres[labels] + torch.randn(40, 6, generator=generator)
     proxies = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [-1, 1, 1, -1]])
     coder = ClassMixture([2, 4], classes=4, bits=4, **given)
-    coder.fit(labels, features=features, proxies=proxies)
+    coder.fit(features, labels, proxies)
     return coder, features, labels, proxies
 
 

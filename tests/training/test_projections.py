@@ -19,7 +19,7 @@ def codes(coder: RandomProjection, x: Tensor) -> Tensor:
 
 
 def fit(coder: RandomProjection, x: Tensor) -> None:
-    coder.fit(torch.zeros(len(x)), features=x)
+    coder.fit(x, torch.zeros(len(x)), None)
 
 
 def distortion(u: Tensor) -> float:
