@@ -72,13 +72,13 @@ class HashMLP(nn.Sequential):
     """One hidden layer of 1,024 below a hash layer: (B, V) -> (B, K).
 
     For heads on pooled features, which need a layer to bend. Reconstruction: OrthoHash's public
-    code trains layers below its hash layer, too; width and dropout were set by hand.
+    code trains layers below its hash layer, too; width and dropout were set by hand. No batch norm
+    stands in front: FDH-MFE scales the parts of its image vector, which a norm would undo.
     """
 
     def __init__(self, width: int, bits: int) -> None:
         hidden = 1024
         super().__init__(
-            nn.BatchNorm1d(width),
             nn.Linear(width, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),

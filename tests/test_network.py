@@ -142,14 +142,14 @@ def test_proxy_readout_by_hand():
 def test_hash_mlp_by_hand():
     mlp = HashMLP(2, 12).eval()
     with torch.no_grad():
-        for layer in (mlp[1], mlp[5].linear):
+        for layer in (mlp[0], mlp[4].linear):
             layer.weight.zero_()
-        mlp[1].weight[0, 0] = mlp[1].weight[1, 1] = 1.0  # the hidden layer copies its input
-        mlp[5].linear.weight[0, 0], mlp[5].linear.weight[1, 1] = 2.0, 3.0
-    assert (mlp[1].weight.shape, mlp[1].bias) == ((1024, 2), None)
+        mlp[0].weight[0, 0] = mlp[0].weight[1, 1] = 1.0  # the hidden layer copies its input
+        mlp[4].linear.weight[0, 0], mlp[4].linear.weight[1, 1] = 2.0, 3.0
+    assert (mlp[0].weight.shape, mlp[0].bias) == ((1024, 2), None)
     u = mlp(torch.tensor([[0.5, -0.5]]))  # ReLU cuts the second
     torch.testing.assert_close(u[0, :3], torch.tensor([1.0, 0, 0]), rtol=1e-4, atol=1e-4)
-    assert mlp.train()[4].p == 0.2
+    assert mlp.train()[3].p == 0.2
 
 
 def test_hash_heads_by_name():
