@@ -49,6 +49,10 @@ ADDED: Mapping[str, Mapping[str, Any]] = {  # switch off what FDH-MFE+ adds
     "arrangement": dict(arranged=False),
     "readout": dict(proxy_readout=False),
 }
+GRAPHS: Mapping[str, Mapping[str, Any]] = {  # other ways to build the graph
+    "deep-graph": dict(graph_depth=3),
+    "whole-graph": dict(nodes=1000),  # more than a stage has: every token is a node
+}
 OPEN: Mapping[str, Any] = dict(coder="mixture")  # for classes never seen
 PLAIN: Mapping[str, Any] = {k: v for off in OFF.values() for k, v in off.items()}
 NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # a part that works only with others
@@ -68,7 +72,10 @@ def without(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, An
 # The variants of each method that has some, beside "full"
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "fdh-mfe": {"plain": PLAIN, **without(OFF), **{f"only-{part}": only(part) for part in OFF}},
+        "fdh-mfe": {
+            **{"plain": PLAIN, **without(OFF), **GRAPHS},
+            **{f"only-{part}": only(part) for part in OFF},
+        },
         "fdh-mfe+": {"open": OPEN, **without(OFF), **without(ADDED)},
         "softmax": {"open": OPEN, **without({"arrangement": ADDED["arrangement"]})},
     }

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from fdhmfe.config import profiles
-from fdhmfe.config.profiles import ABSTRACT, ADDED, BITS
+from fdhmfe.config.profiles import ABSTRACT, ADDED, BITS, GRAPHS
 
 Runs = list[dict[str, Any]]
 SHORT, LONG = BITS[0], BITS[-1]
@@ -27,9 +27,13 @@ FEW_OBJECTIVES = ("orthohash", "dpsh", "fdh-mfe")  # where tables have one seed
 
 
 def main(profile: str, dataset: str) -> Runs:
-    """Every method at every code length, with the seeds of the profile's tables."""
+    """Every method at every code length, with the seeds of the profile's tables.
+
+    Seed by seed, the outer lengths first: a table that is not finished says the most.
+    """
     methods, seeds = profiles.TABLE_METHODS[profile], profiles.table_seeds(profile, dataset)
-    return [dict(method=m, bits=k, seed=s) for m, s, k in product(methods, seeds, BITS)]
+    lengths = (SHORT, LONG, *BITS[1:-1])
+    return [dict(method=m, bits=k, seed=s) for s, k, m in product(seeds, lengths, methods)]
 
 
 def folds(profile: str, dataset: str) -> Runs:
@@ -51,14 +55,15 @@ def ablation(profile: str, dataset: str) -> Runs:
     """FDH-MFE without each part that the abstract names, and FDH-MFE+ without what it adds.
 
     Five seeds at the shortest code, three at the longest, where the profile has several at all.
+    Then the shortest code has other graphs, too.
     """
     plain = ["full", *(f"no-{part}" for part in ABSTRACT)]
     rows = [("fdh-mfe", variant) for variant in plain]
     rows += [("fdh-mfe+", f"no-{part}") for part in ADDED] + [("fdh-mfe+", "full")]
     seeds = {SHORT: range(5), LONG: range(3)} if several(profile) else {SHORT: range(1)}
-    return [
-        dict(method=m, variant=v, bits=k, seed=s) for k in seeds for s in seeds[k] for m, v in rows
-    ]
+    asked = [(k, s, m, v) for k in seeds for s in seeds[k] for m, v in rows]
+    asked += [(SHORT, s, "fdh-mfe", v) for v in GRAPHS for s in range(3) if several(profile)]
+    return [dict(method=m, variant=v, bits=k, seed=s) for k, s, m, v in asked]
 
 
 def grid(profile: str, dataset: str) -> Runs:

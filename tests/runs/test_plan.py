@@ -34,6 +34,8 @@ def test_the_main_table_has_every_method_length_and_seed():
     runs = plan.main("laptop", "cub200")
     assert Counter(run["method"] for run in runs) == dict.fromkeys(METHODS, 4 * 3)
     assert {run["bits"] for run in runs} == set(profiles.BITS)
+    first = [(run["seed"], run["bits"]) for run in runs[: 2 * len(METHODS)]]
+    assert first == [(0, 12)] * len(METHODS) + [(0, 48)] * len(METHODS)
     assert {run["seed"] for run in plan.main("laptop", "leeds_butterfly")} == set(range(5))
     assert {run["seed"] for run in plan.main("quick", "toy")} == {0}
 
@@ -56,11 +58,15 @@ def test_the_ablation_compares_each_variant_with_its_method_at_equal_seeds():
     for run in runs:
         key = (run["method"], run["variant"], run["bits"])
         seeds.setdefault(key, set()).add(run["seed"])
-    for (method, _, bits), found in seeds.items():
-        assert found == seeds[method, "full", bits]
+    for (method, variant, bits), found in seeds.items():
+        assert found <= seeds[method, "full", bits]
+        assert found == seeds[method, "full", bits] or variant in profiles.GRAPHS
     variants = {(method, variant) for method, variant, _ in seeds}
     assert {("fdh-mfe", f"no-{part}") for part in profiles.ABSTRACT} <= variants
     assert {("fdh-mfe+", f"no-{part}") for part in profiles.ADDED} <= variants
+    assert {("fdh-mfe", name) for name in profiles.GRAPHS} <= variants
+    quick = {run["variant"] for run in plan.ablation("quick", "toy")}
+    assert not quick & set(profiles.GRAPHS), "one seed says nothing of a small difference"
 
 
 def test_a_cell_of_the_grid_has_its_network_and_the_tuning_of_its_objective(tmp_path, monkeypatch):
