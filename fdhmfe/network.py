@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdhmfe.graph import TokenGraph
 from fdhmfe.proxies import arrange, class_similarity, maxmin_proxies
-from fdhmfe.stages import Fusion, Selector, take, to_tokens
+from fdhmfe.stages import Fusion, Selector, stage_means, take, to_tokens
 
 RAW_SCALE = 0.3  # of features from before fusion, which outnumber the fused; set by hand, not tuned
 
@@ -214,7 +214,7 @@ class FDHMFE(HashNetwork):
         nodes, _, kept_index, token_logits = self.selector(self.fusion(maps))
         tokens = [to_tokens(x) for x in maps]  # (B, S_l, C_l)
         graph, deep = self.graph(nodes), self.deep_norm(nodes[-1].mean(1))  # (B, D) each
-        features = torch.cat([x.mean(1) for x in tokens], dim=1)  # (B, sum of C_l)
+        features = stage_means(maps)  # (B, sum of C_l)
         whole = self.whole_norm(features[:, -tokens[-1].shape[2] :])
         raw = whole, self.foreground_mean(tokens, token_logits)
         v = self.dropout(torch.cat([graph, deep, *(RAW_SCALE * x for x in raw)], dim=1))
