@@ -104,7 +104,7 @@ def reproduce(
     results/<profile>. A notebook that fails is kept with its error, and the others still run.
 
     Args:
-        only: run only these numbers, such as 06 09, even if they are done
+        only: run only these, by number or name, such as 08 tables, even if they are done
         solutions: afterwards also run the solutions of their exercises
         again: also run those that are done
     """

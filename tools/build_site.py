@@ -67,7 +67,7 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
     front = (DOCS / "index.md").read_text(encoding="utf-8")
     front = front.replace("{notebooks}", "\n".join(rows))
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
-    front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 11_explorer.")
+    front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 13_explorer.")
     (source / "index.md").write_text(front, encoding="utf-8")
 
 

@@ -90,7 +90,7 @@ def variant_settings(method: str, variant: str) -> Mapping[str, Any]:
     return known[variant]
 
 
-# Methods in the tables of notebooks 07 and 09, and seeds per cell, by profile
+# Methods in the tables of `ablations` and `tables`, and seeds per cell, by profile
 FEW = ("fdh-mfe", "fdh-mfe+", "softmax", "lsh", "csq", "orthohash", "a2-net")
 ALL = tuple(METHODS)
 TABLE_METHODS = {"smoke": FEW[:-1], "quick": FEW, "laptop": ALL, "paper": ALL}
@@ -102,7 +102,7 @@ DATASETS = (
 
 
 def table_seeds(profile: str, dataset: str) -> tuple[int, ...]:
-    """The seeds of each cell of notebook 09. (Ablations have more rows, so they use SEEDS.)
+    """The seeds of each cell of notebook `tables`. (Ablations have more rows, so they use SEEDS.)
 
     If others have several, leeds_butterfly has five: one of its 414 queries is 0.24 % of the mAP.
     """

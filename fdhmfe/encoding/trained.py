@@ -185,7 +185,7 @@ def read_config(folder: Path, data_dir: str, weights: str) -> Config:
     if not (folder / "metrics.csv").is_file():
         raise ValueError(
             f"{folder} is not a finished run: name a folder of results/<profile>/runs that holds "
-            "metrics.csv, or make one with notebook 06_train"
+            "metrics.csv, or make one with notebook 08_train"
         )
     try:
         config = Config(**read_json(folder / "config.json"))

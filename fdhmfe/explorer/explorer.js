@@ -272,7 +272,7 @@ function render({ model, el }) {
 
   function uploader() {
     if (!model.send) {
-      return element("p", { class: "note" }, "An image of your own needs the network, which this page does not hold: open notebook 11_explorer in JupyterLab to search with one.");
+      return element("p", { class: "note" }, "An image of your own needs the network, which this page does not hold: open notebook 13_explorer in JupyterLab to search with one.");
     }
     const file = element("input", { type: "file", id: `${own}-file`, accept: "image/*" });
     file.addEventListener("change", async () => {

@@ -32,7 +32,7 @@ def state_of(places: Mapping[str, str]) -> str:
 
 
 def name_of(notebook: Path, job: Job) -> str:
-    """What messages call a notebook: 06_train, or solutions/06_train."""
+    """What messages call a notebook: 08_train, or solutions/08_train."""
     return notebook.relative_to(job.folder).with_suffix("").as_posix()
 
 

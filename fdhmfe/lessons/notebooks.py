@@ -18,14 +18,19 @@ def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
 
 
 def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
-    """The notebooks with these numbers (none: all); ValueError for one that is not there."""
-    numbers = [path.name[:2] for path in notebooks]
-    if not numbers:
+    """The notebooks with these numbers or names (none: all); ValueError for one that is not there.
+
+    A name is what stands after the number: `train` of 08_train.ipynb.
+    """
+    if not notebooks:
         raise ValueError(f"there are no notebooks in {NOTEBOOKS}: install the kit anew")
-    unknown = sorted(set(only) - set(numbers))
+    known = {name: path for path in notebooks for name in path.stem.split("_", 1)}
+    unknown = sorted(set(only) - set(known))
     if unknown:
-        raise ValueError(f"there is no notebook {unknown[0]}; there are {', '.join(numbers)}")
-    return [path for path in notebooks if not only or path.name[:2] in only]
+        stems = ", ".join(path.stem for path in notebooks)
+        raise ValueError(f"there is no notebook {unknown[0]}; there are {stems}")
+    asked = {known[name] for name in only} or notebooks
+    return [path for path in notebooks if path in asked]
 
 
 def settings_taken() -> list[str]:

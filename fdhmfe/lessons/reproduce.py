@@ -38,7 +38,7 @@ from fdhmfe.support.files import writing
 from fdhmfe.support.places import REPOSITORY, home, suggest
 from fdhmfe.support.progress import left
 
-GATHERS = "09"  # the number of the notebook that reads all runs of those before it
+GATHERS = "tables"  # the notebook that reads all runs of those before it
 
 
 def reproduce(
@@ -46,8 +46,8 @@ def reproduce(
 ) -> int:
     """Run the notebooks with the settings `given`; returns the exit code.
 
-    only: the numbers of some; empty: all. One that is done is skipped, unless `again` is set or
-    `only` has its number. Raises ValueError for a setting or a number that no notebook has.
+    only: numbers or names of some; empty: all. One that is done is skipped, unless `again` is set
+    or `only` has it. Raises ValueError for a setting, a number or a name that no notebook has.
     """
     settings = load(**given)
     notebooks = chosen(ordered_notebooks(NOTEBOOKS), only)
@@ -98,7 +98,7 @@ def steps(notebooks: list[Path]) -> list[list[Path]]:
 
     The notebook that gathers all runs has a list of its own: those before it must have ended.
     """
-    return [list(step) for _, step in groupby(notebooks, key=lambda p: p.name[:2] == GATHERS)]
+    return [list(step) for _, step in groupby(notebooks, key=lambda p: p.stem[3:] == GATHERS)]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Which runs each table needs: settings that differ from those given, one mapping per run.
 
-Notebooks 07 and 09 and `fdhmfe sweep --plan` take them from here: all ask for the same runs.
+The notebooks `ablations` and `tables` and `fdhmfe sweep --plan` all take them from here, so they
+ask for the same runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping

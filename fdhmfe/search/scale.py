@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from fdhmfe.codes import blocks
 from fdhmfe.search.index import CodeIndex, Hits
 
-# How many codes notebook 10 searches, by profile; approximate search is tried on the middle one
+# Codes that notebook `search` searches, by profile; approximate search is tried on the middle one
 SIZES: Mapping[str, tuple[int, ...]] = {
     "smoke": (1_000, 10_000, 100_000),
     "quick": (10_000, 100_000, 1_000_000),

@@ -179,7 +179,7 @@ def test_moved_images_are_found_and_other_images_refused(folder_run, tmp_path):
 
 
 def test_what_is_no_finished_run_is_said(folder_run, tmp_path):
-    with pytest.raises(ValueError, match=r"not a finished run.*06_train"):
+    with pytest.raises(ValueError, match=r"not a finished run.*08_train"):
         open_run(tmp_path)
     broken = tmp_path / folder_run.name
     shutil.copytree(folder_run, broken)

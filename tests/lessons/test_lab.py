@@ -19,7 +19,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
     given = {"profile": "smoke", "results_dir": str(folder / "results")}
-    notebook = NOTEBOOKS / "11_explorer.ipynb"
+    notebook = NOTEBOOKS / "13_explorer.ipynb"
     lab_notebooks.copy_with_parameters(notebook, folder / "notebooks", **given)
     with lab_notebooks.jupyter_lab(folder / "notebooks") as address:
         yield address, folder / "notebooks"
@@ -28,7 +28,7 @@ def served(tmp_path_factory):
 def test_the_explorer_s_notebook_runs_and_the_explorer_answers(served):
     address, _ = served
     with lab_notebooks.browser_page(BROWSER) as page:
-        assert lab_notebooks.run_all(page, address, "11_explorer.ipynb") == []
+        assert lab_notebooks.run_all(page, address, "13_explorer.ipynb") == []
         explorer = page.locator(".fdhmfe-explorer")
         explorer.scroll_into_view_if_needed()
         query = explorer.locator(".query")

@@ -120,7 +120,7 @@ def test_the_site_of_these_notebooks_has_no_fault(results):
 def test_second_run_reuses_what_is_there(results):
     folder = str(results.parent)
     again = run(
-        "fdhmfe", "reproduce", "--profile", "smoke", "--results-dir", folder, "--only", "06"
+        "fdhmfe", "reproduce", "--profile", "smoke", "--results-dir", folder, "--only", "train"
     )
     assert again.returncode == 0
     assert "reused toy-fdh-mfe-full-48bits" in again.stdout
@@ -132,7 +132,7 @@ def test_second_run_reuses_what_is_there(results):
 )
 def test_bad_parameters_stop_before_any_work(tmp_path, wrong, message):
     done = run(
-        *("papermill", "notebooks/06_train.ipynb", str(tmp_path / "out.ipynb"), *wrong),
+        *("papermill", "notebooks/08_train.ipynb", str(tmp_path / "out.ipynb"), *wrong),
         *("-p", "profile", "smoke", "-p", "results_dir", str(tmp_path / "results")),
     )
     assert done.returncode != 0

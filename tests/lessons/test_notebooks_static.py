@@ -14,7 +14,7 @@ from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters, ordered_not
 
 PATHS = ordered_notebooks()
 SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
-CONCEPTS = ("02_stages", "03_graph", "04_losses", "05_metrics")
+CONCEPTS = ("04_stages", "06_graph", "07_losses", "02_metrics")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "trainable"),
@@ -205,7 +205,7 @@ def test_solutions_belong_to_notebooks_check_themselves_and_stamp(solution):
 
 def test_a_run_opened_by_its_folder_may_have_moved_data():
     namespace = {"profile": "smoke", "run_dir": "a", "data_dir": "moved", "weights": "w.pth"}
-    lab = lesson.begin("11_explorer", namespace)
+    lab = lesson.begin("13_explorer", namespace)
     assert lab.given == {"profile": "smoke"}
     with pytest.raises(ValueError, match="dataset 'toy' draws its own images"):
-        lesson.begin("11_explorer", {"data_dir": "moved"})
+        lesson.begin("13_explorer", {"data_dir": "moved"})

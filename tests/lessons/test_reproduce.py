@@ -37,10 +37,10 @@ def write_notebook(folder: Path, name: str, source: str = WRITES) -> None:
 
 @pytest.fixture
 def ladder(tmp_path, monkeypatch) -> Path:
-    """Three notebooks that run one after the other: 09 has none beside it."""
+    """Three notebooks that run one after the other: `tables` has none beside it."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    for name in ("00_first", "09_second", "10_third"):
+    for name in ("00_first", "09_tables", "10_third"):
         write_notebook(folder, name)
     monkeypatch.setattr(reproduce, "NOTEBOOKS", folder)
     return folder
@@ -56,11 +56,12 @@ def run(ladder: Path, capsys, *more: str) -> tuple[int, list[str], str]:
 
 
 def test_what_is_done_is_skipped_until_something_it_rests_on_changes(ladder, capsys):
-    everything = ["00_first", "09_second", "10_third"]
+    everything = ["00_first", "09_tables", "10_third"]
     assert run(ladder, capsys)[:2] == (0, everything)
     assert run(ladder, capsys)[:2] == (0, [])
-    assert run(ladder, capsys, "--only", "09")[:2] == (0, ["09_second"])
-    (ladder.parent / "results" / "smoke" / "tables" / "09_second.csv").unlink()
+    assert run(ladder, capsys, "--only", "09")[:2] == (0, ["09_tables"])
+    assert run(ladder, capsys, "--only", "third", "00")[:2] == (0, ["00_first", "10_third"])
+    (ladder.parent / "results" / "smoke" / "tables" / "09_tables.csv").unlink()
     assert run(ladder, capsys)[:2] == (0, everything[1:])
     write_notebook(ladder, "10_third", WRITES + "\n# edited")
     assert run(ladder, capsys)[:2] == (0, ["10_third"])
@@ -72,15 +73,15 @@ def test_what_is_done_is_skipped_until_something_it_rests_on_changes(ladder, cap
 
 def test_what_failed_is_named_with_its_error_and_run_again(ladder, capsys):
     write_notebook(ladder, "00_first", "import os\nos.kill(os.getpid(), 9)")
-    write_notebook(ladder, "09_second", "raise ValueError('no luck')")
+    write_notebook(ladder, "09_tables", "raise ValueError('no luck')")
     code, executed, error = run(ladder, capsys)
-    assert (code, executed) == (1, ["00_first", "09_second", "10_third"])
+    assert (code, executed) == (1, ["00_first", "09_tables", "10_third"])
     assert "2 of 3 notebooks failed" in error
     assert "00_first: DeadKernelError: " in error
-    assert "09_second: ValueError: no luck" in error
+    assert "09_tables: ValueError: no luck" in error
     assert (ladder.parent / "results" / "smoke" / "tables" / "10_third.csv").exists()
     write_notebook(ladder, "00_first")
-    write_notebook(ladder, "09_second")
+    write_notebook(ladder, "09_tables")
     assert run(ladder, capsys) == (0, executed, "")
 
 
@@ -124,7 +125,7 @@ def test_two_run_at_once_but_one_where_backbones_are_tuned(ladder, profile, firs
 
 
 def test_none_runs_beside_the_tables_over_all_runs():
-    names = ["00_a", "08_b", "09_c", "10_d", "12_e", "solutions/00_a", "solutions/09_c"]
+    names = ["00_a", "08_b", "11_tables", "12_d", "14_e", "solutions/00_a", "solutions/11_tables"]
     steps = reproduce.steps([Path(name) for name in names])
     assert [list(map(str, step)) for step in steps] == [
         names[:2],
@@ -148,7 +149,7 @@ time.sleep(600)
 
 
 def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladder, capsys):
-    write_notebook(ladder, "09_second", SWEEPS)
+    write_notebook(ladder, "09_tables", SWEEPS)
     notes, results = ladder.parent / "processes", str(ladder.parent / "results")
     code = (
         "import pathlib, signal, sys; from fdhmfe.lessons import reproduce; "
@@ -171,11 +172,11 @@ def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladd
             command.kill()
         said.seek(0)
         lines = said.read().splitlines()
-    assert "09_second: no end of line" in lines
+    assert "09_tables: no end of line" in lines
     assert lines[-1] == "interrupted; what is finished is kept: give the command again"
     wait_until(lambda: all(has_ended(int(number)) for number in notes.read_text().split()))
-    write_notebook(ladder, "09_second")
-    assert run(ladder, capsys)[:2] == (0, ["09_second", "10_third"])
+    write_notebook(ladder, "09_tables")
+    assert run(ladder, capsys)[:2] == (0, ["09_tables", "10_third"])
 
 
 def has_ended(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What notebook 10 measures with, on inputs small enough to check by hand."""
+"""What notebook `search` measures with, on inputs small enough to check by hand."""
 
 import numpy as np
 import pandas as pd
