@@ -49,6 +49,13 @@ class Lesson:
             raise AssertionError(f"expected: {claim}. {otherwise}")
         print(f"✓ {claim}")
 
+    def observe(self, claim: str, holds: bool, otherwise: str) -> None:
+        """Print whether a claim about the data holds here; if not, also what that means.
+
+        `check` is for what must hold on any data, this is for what need not.
+        """
+        print(f"✓ here: {claim}" if holds else f"✗ not here: {claim}. {otherwise}")
+
     def save(self, figure: Figure, name: str) -> None:
         """Save a figure as PNG, SVG and PDF below results/<profile>/figures."""
         folder = self.config.output_dir / "figures"

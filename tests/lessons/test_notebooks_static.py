@@ -15,6 +15,7 @@ from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters, ordered_not
 PATHS = ordered_notebooks()
 SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
 CONCEPTS = ("04_stages", "06_graph", "07_losses", "02_metrics")
+CLAIM = re.compile(r"lab\.(check|observe)\(")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "trainable"),
@@ -112,7 +113,7 @@ def test_formulas_can_be_drawn_by_the_site(either):
 def test_teaches_by_prediction_and_checks(cells):
     prose, code = "\n".join(sources(cells, "markdown")), "\n".join(sources(cells, "code"))
     assert prose.count("**Predict.**") >= 2
-    assert code.count("lab.check(") >= 2
+    assert len(CLAIM.findall(code)) >= 2
 
 
 def test_ends_with_recap_exercises_and_stamp(cells):
@@ -174,7 +175,7 @@ def test_concept_notebooks_have_pencil_shapes_and_a_figure_per_idea(name):
     cells = read(NOTEBOOKS / f"{name}.ipynb")
     prose, code = ("\n".join(sources(cells, kind)) for kind in ("markdown", "code"))
     assert "by hand" in prose.lower() or "pencil" in prose
-    assert prose.count("**Predict.**") >= 5 and code.count("lab.check(") >= 6
+    assert prose.count("**Predict.**") >= 5 and len(CLAIM.findall(code)) >= 6
     assert len(re.findall(r"\([A-Z](, [\w ]+)+\)", prose + code)) >= 3, "shapes, as (B, S, C)"
     assert code.count("lab.save(") >= 3
     counts = [len(source.splitlines()) for source in sources(cells, "code")]
@@ -199,7 +200,7 @@ def test_solutions_belong_to_notebooks_check_themselves_and_stamp(solution):
     assert re.match(rf"# {solution.stem[:2]} \S.*: solutions\n", cells[0].source)
     code = sources(cells, "code")
     assert any(f'lab = lesson.begin("solutions/{solution.stem}", globals())' in c for c in code)
-    assert sum(c.count("lab.check(") for c in code) >= 3
+    assert sum(len(CLAIM.findall(c)) for c in code) >= 3
     assert code[-1] == "lab.stamp()"
 
 
@@ -209,3 +210,11 @@ def test_a_run_opened_by_its_folder_may_have_moved_data():
     assert lab.given == {"profile": "smoke"}
     with pytest.raises(ValueError, match="dataset 'toy' draws its own images"):
         lesson.begin("13_explorer", {"data_dir": "moved"})
+
+
+def test_an_observation_that_fails_is_said_and_stops_nothing(capsys):
+    lab = lesson.Lesson("08_train", config.load("smoke"), {})
+    lab.observe("it is so", True, "Or not.")
+    lab.observe("it is so", False, "Or not.")
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["✓ here: it is so", "✗ not here: it is so. Or not."]
