@@ -1,11 +1,11 @@
-"""What a network looks at, drawn over the photograph: scores, kept regions, edges between tokens.
+"""What a network looks at, drawn over the photograph: scores and kept regions.
 
 A stage of S = side^2 tokens is a side x side grid, row by row; each token stands for one cell.
 `shifts` say, per stage, by how many cells the grid is moved (see `receptive_field.stage_views`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,11 @@ from PIL import Image
 
 from fdhmfe.figures import frames
 
-STAGE_COLOURS, STAGE_MARKS = (frames.SKY, frames.ORANGE, frames.PURPLE, frames.GREEN), "os^D"
-
 
 def token_centres(index: np.ndarray, tokens: int, shift: float) -> np.ndarray:
     """Centres (n, 2) of the given tokens as fractions of width and height; index (n,)."""
     side = math.isqrt(tokens)
     return (np.stack([index % side, index // side], axis=1) + 0.5 + shift) / side
-
-
-def strongest(weights: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
-    """(row, column) of the `count` largest allowed weights: (count, 2); both arguments (N, N)."""
-    order = np.where(allowed, weights, -np.inf).ravel().argsort(kind="stable")[::-1]
-    return np.stack(np.unravel_index(order[: min(count, allowed.sum())], weights.shape), axis=1)
 
 
 def photograph(axis: Axes, image: Image.Image, *, grey: bool = False) -> None:
@@ -115,39 +107,4 @@ def kept_panels(
             shade = np.pad(shade.reshape(side, side), 1, constant_values=0.78)
             black = np.zeros((*shade.shape, 3))
             over(axis, np.dstack([black, shade]), side, shift)
-    return figure
-
-
-def graph_over(
-    image: Image.Image,
-    places: np.ndarray,
-    stage: np.ndarray,
-    edges: Mapping[str, np.ndarray],
-    weights: np.ndarray,
-) -> Figure:
-    """Nodes over the photograph, coloured by stage, and one panel of edges per title.
-
-    places (N, 2) as fractions, stage (N,) from 0, edges: title -> (E, 2) rows (receiver, sender),
-    weights (N, N). An arrow points to the receiver; its width shows the weight. Edges between
-    stages are dashed. Stages share a grid, so each is drawn a little beside the other.
-    """
-    places = places + np.outer(stage - stage.mean(), (0.03, 0))
-    figure, axes = frames.panels(len(edges), len(edges), (3.1, 3.4), (1.2, 0))
-    for axis, (title, pairs) in zip(axes, edges.items(), strict=True):
-        photograph(axis, image, grey=True)
-        axis.set_title(title, fontsize=12)
-        for listener, heard in pairs:
-            same = stage[listener] == stage[heard]
-            style = {
-                **{"arrowstyle": "-|>", "color": frames.VERMILION, "shrinkA": 4, "shrinkB": 4},
-                "connectionstyle": "arc3,rad=0.15",
-                "lw": 0.6 + 2.4 * float(weights[listener, heard]),
-                "linestyle": "-" if same else (0, (4, 2)),
-            }
-            axis.annotate("", tuple(places[listener]), tuple(places[heard]), arrowprops=style)
-        for level in np.unique(stage):
-            look = {"color": STAGE_COLOURS[level], "marker": STAGE_MARKS[level], "s": 26}
-            look |= {"edgecolor": "black", "lw": 0.5, "label": f"stage {level + 1}"}
-            axis.scatter(*places[stage == level].T, **look)
-    frames.legend(figure, axes[0], "right center", fontsize=12)
     return figure

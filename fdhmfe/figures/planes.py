@@ -1,6 +1,7 @@
 """Losses in the plane: with two bits, u is a point and its code is the quadrant it lies in."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,7 @@ def square_panels(
     titles: Mapping[str, object], names: tuple[str, str]
 ) -> tuple[Figure, np.ndarray]:
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
-    layout = len(titles), frames.panel_columns(len(titles)), (2.2, 2.15), (1.0, 0.5)
+    layout = len(titles), frames.panel_columns(len(titles)), (1.7, 1.75), (1.2, 0.5)
     figure, axes = frames.panels(*layout, framed=False, sharex=True, sharey=True)
     for axis, title in zip(axes, titles, strict=True):
         axis.axhline(0, color="#999999", lw=0.8)
@@ -120,18 +121,46 @@ def square_panels(
     return figure, axes
 
 
+def angles(paths: Mapping[str, np.ndarray], labels: np.ndarray, proxies: np.ndarray) -> Figure:
+    """How far each point ends from the direction of its own proxy: a row of marks per title.
+
+    paths: title -> (T, M, 2); labels (M,) index proxies (Y, 2). The black line is a row's mean.
+    """
+    figure, axis = frames.chart("", 0.5 * len(paths) + 1)
+    own = proxies[labels] / np.linalg.norm(proxies[labels], axis=1, keepdims=True)
+    for row, path in enumerate(paths.values()):
+        ends = path[-1] / np.linalg.norm(path[-1], axis=1, keepdims=True)
+        degrees = np.degrees(np.arccos((ends * own).sum(1).clip(-1, 1)))
+        for label in np.unique(labels):
+            chosen = degrees[labels == label]
+            look: dict[str, Any] = {"color": COLOURS[label], "marker": MARKS[label], "alpha": 0.7}
+            axis.scatter(chosen, np.full(len(chosen), row), s=34, lw=0, **look)
+        axis.plot([degrees.mean()] * 2, [row - 0.35, row + 0.35], color="black", lw=2.2)
+    axis.axvline(45, color="#999999", ls="--")
+    axis.text(44.3, len(paths) - 0.55, "one bit flips", ha="right", va="bottom", fontsize=11)
+    axis.set_yticks(range(len(paths)), list(paths), fontsize=11)
+    axis.set_ylim(len(paths) - 0.5, -0.5)
+    axis.set_xlim(0, None)
+    axis.set_xlabel("angle from the own proxy (degrees)", fontsize=11)
+    axis.tick_params(axis="x", labelsize=11)
+    return figure
+
+
 def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
     """Minimum distance of class proxies against code length: coin flips with their range, max-min.
 
     table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
     """
-    figure, axis = frames.chart(title, 3.2)
+    figure, axis = frames.chart("", 3.4)
+    axis.set_title(title, fontsize=11)
     low, high = table["coin flips, low"], table["coin flips, high"]
     axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
     axis.plot(table.bits, table["coin flips"], "s--", color=COLOURS[1], label="coin flips, median")
     axis.fill_between(table.bits, low, high, color=COLOURS[1], alpha=0.2, label="their range")
-    axis.set(xlabel="code length (bits)", ylabel="closest pair (bits)")
+    axis.set_xlabel("code length (bits)", fontsize=11)
+    axis.set_ylabel("closest pair (bits)", fontsize=11)
     axis.set(xticks=table.bits, ylim=(0, None))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=11)
+    axis.tick_params(labelsize=11)
     return figure

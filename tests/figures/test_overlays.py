@@ -1,7 +1,6 @@
 """Tokens land where they belong on the photograph."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from fdhmfe.figures import overlays
@@ -14,13 +13,6 @@ def test_token_centres_are_fractions_row_by_row():
     assert centres.tolist() == [[0.125, 0.125], [0.875, 0.125], [0.375, 0.375]]
     moved = overlays.token_centres(np.array([0, 3, 5]), 16, -0.5)
     assert moved.tolist() == [[0, 0], [0.75, 0], [0.25, 0.25]]
-
-
-def test_strongest_takes_the_largest_allowed_weights_in_order():
-    weights = np.array([[0.9, 0.1, 0.4], [0.2, 0.8, 0.3], [0.5, 0.0, 0.7]])
-    allowed = ~np.eye(3, dtype=bool)
-    assert overlays.strongest(weights, allowed, 2).tolist() == [[2, 0], [0, 2]]
-    assert len(overlays.strongest(weights, allowed, 99)) == 6
 
 
 def test_dropped_cells_are_shaded_and_kept_ones_are_not():
@@ -48,12 +40,3 @@ def test_heat_maps_share_one_scale_and_frame_the_token():
     framed = [axis.patches[0].get_xy() for axis in figure.axes[1:3]]
     assert framed == [(0.5, 0.5), (0.25, 0.25)]
     assert figure.axes[-1].get_ylabel() == "score"
-
-
-@pytest.mark.parametrize("edges", [np.array([[0, 1], [1, 0]]), np.zeros((0, 2), int)])
-def test_an_arrow_per_edge_and_a_mark_per_stage(edges):
-    places, stage = np.array([[0.2, 0.2], [0.8, 0.5]]), np.array([0, 1])
-    weights = np.array([[0.5, 0.5], [0.9, 0.1]])
-    figure = overlays.graph_over(IMAGE, places, stage, {"across": edges}, weights)
-    assert len(figure.axes[0].texts) == len(edges)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["stage 1", "stage 2"]

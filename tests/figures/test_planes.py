@@ -44,3 +44,12 @@ def test_closest_pairs_draws_both_ways(bits):
     axis = planes.closest_pairs(table, "title").axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
     assert drawn == {"max-min": [4] * len(bits), "coin flips, median": [1] * len(bits)}
+
+
+def test_angles_are_measured_from_the_own_proxy():
+    proxies, labels = np.array([[1.0, 1.0], [-1.0, 1.0]]), np.array([0, 0, 1])
+    path = np.array([[[2.0, 2.0], [1.0, 0.0], [0.0, 3.0]]])
+    axis = planes.angles({"proxy": path}, labels, proxies).axes[0]
+    drawn = [c.get_offsets()[:, 0].tolist() for c in axis.collections]
+    assert [pytest.approx(x, abs=1e-4) for x in drawn] == [[0, 45], [45]]
+    assert axis.lines[0].get_xdata()[0] == pytest.approx(30)
