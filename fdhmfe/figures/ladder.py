@@ -53,8 +53,13 @@ def beside(
     axis: Axes, text: str, place: tuple[float, float], left: bool, up: float, colour: str
 ) -> None:
     """Write text beside a marker, `up` points above it."""
-    side = {"xytext": (-7 if left else 7, up), "ha": "right" if left else "left"}
-    look = {"textcoords": "offset points", "va": "center", "fontsize": TYPE, "color": colour}
+    side: dict[str, Any] = {"xytext": (-7 if left else 7, up), "ha": "right" if left else "left"}
+    look: dict[str, Any] = {
+        "textcoords": "offset points",
+        "va": "center",
+        "fontsize": TYPE,
+        "color": colour,
+    }
     axis.annotate(text, place, **side, **look)
 
 
