@@ -19,16 +19,19 @@ GROUPS = ("without labels", "learned from labels")
 MARKS = (("o", frames.BLUE), ("^", frames.ORANGE), ("s", frames.GREEN), ("D", frames.BLACK))
 
 
-def rungs(scores: pd.DataFrame, title: str) -> Figure:
+def rungs(scores: pd.DataFrame, title: str, reference: str = "") -> Figure:
     """mAP on seen and on unseen classes, a line per rung, the first at the bottom, as on a ladder.
 
     scores: columns rung, labels (bool: does it learn from labels?), classes ("seen", "unseen"), mAP
     (0..1); one row per seed. Markers: the mean over the seeds; thick lines: lowest to highest.
+    reference: the rung that dotted lines carry through the chart, if any.
     """
     order = list(scores.rung.unique())
     cells = 100 * scores.groupby(["rung", "classes"]).mAP.agg(["mean", "min", "max"])
     figure, axis = frames.chart("", 0.36 * len(order) + 1.5)
-    figure.suptitle(frames.wrapped(title, 62), fontsize=TYPE)
+    figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
+    for name, mean in cells.loc[reference]["mean"].items() if reference else ():
+        axis.axvline(mean, color=LOOKS[str(name)]["color"], linewidth=0.8, linestyle=":", zorder=0)
     for height, rung in enumerate(order):
         own = cells.loc[rung].sort_values("mean")
         axis.hlines(height, own["mean"].min(), own["mean"].max(), color=frames.GREY, linewidth=1)
@@ -39,9 +42,9 @@ def rungs(scores: pd.DataFrame, title: str) -> Figure:
             axis.plot(mean, height, linestyle="", markersize=7, **look)
             beside(axis, f"{mean:.1f}", (edge, height), left, 0, look["color"])
             if height == len(order) - 1:
-                beside(axis, name, (mean, height), left, 13, look["color"])
+                beside(axis, name, (mean, height), left, 15, look["color"])
     axis.set_yticks(range(len(order)), order, fontsize=TYPE)
-    axis.set(xlim=(-14, 114), ylim=(-0.6, len(order) - 0.1))
+    axis.set(xlim=(-14, 114), ylim=(-0.6, len(order) - 0.05))
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="x", labelsize=TYPE)
     axis.set_xlabel("mAP@all (%)", fontsize=TYPE)
@@ -79,7 +82,7 @@ def name_groups(axis: Axes, labels: np.ndarray) -> None:
 def by_steps(table: pd.DataFrame, title: str) -> Figure:
     """mAP on seen and on unseen classes while a layer is trained: columns steps, classes, mAP."""
     figure, axis = frames.chart("", 3.2)
-    figure.suptitle(frames.wrapped(title, 62), fontsize=TYPE)
+    figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
     places = sorted(table.steps.unique())
     for name, rows in table.groupby("classes", sort=False):
         heights = 100 * rows.sort_values("steps").mAP.to_numpy()

@@ -44,6 +44,13 @@ def test_values_stand_outside_the_pair_and_both_groups_are_named():
     assert border.get_ydata()[0] == 0.5
 
 
+def test_the_reference_is_carried_through_the_chart():
+    plain, marked = (ladder.rungs(scores(), "title", name).axes[0] for name in ("", "LSH"))
+    dotted = [[a for a in axis.lines if a.get_linestyle() == ":"] for axis in (plain, marked)]
+    assert dotted[0] == []
+    assert sorted(line.get_xdata()[0] for line in dotted[1]) == pytest.approx([30, 70])
+
+
 def test_without_unseen_classes_there_is_one_marker_per_rung():
     figure = ladder.rungs(scores(("seen",)), "title")
     assert markers(figure.axes[0], frames.VERMILION) == []
