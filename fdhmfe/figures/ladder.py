@@ -44,7 +44,7 @@ def rungs(scores: pd.DataFrame, title: str, reference: str = "") -> Figure:
             if height == len(order) - 1:
                 beside(axis, name, (mean, height), left, 15, look["color"])
     axis.set_yticks(range(len(order)), order, fontsize=TYPE)
-    axis.set(xlim=(-14, 114), ylim=(-0.6, len(order) - 0.05))
+    axis.set(xlim=(-18, 124), ylim=(-0.6, len(order) - 0.05))
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="x", labelsize=TYPE)
     axis.set_xlabel("mAP@all (%)", fontsize=TYPE)
@@ -63,7 +63,8 @@ def beside(
         "fontsize": TYPE,
         "color": colour,
     }
-    axis.annotate(text, place, **side, **look)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    axis.annotate(text, place, **side, **look, bbox=ground)
 
 
 def name_groups(axis: Axes, labels: np.ndarray) -> None:
