@@ -16,6 +16,7 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # told apart by form and filling, too
     "unseen": {"color": frames.VERMILION, "marker": "D", "markerfacecolor": "white"},
 }
 GROUPS = ("without labels", "learned from labels")
+ROOM = 4  # rungs: the name of a group is as high
 MARKS = (("o", frames.BLUE), ("^", frames.ORANGE), ("s", frames.GREEN), ("D", frames.BLACK))
 
 
@@ -68,10 +69,10 @@ def beside(
 
 
 def name_groups(axis: Axes, labels: np.ndarray) -> None:
-    """Part the rungs that learn from labels from the others, and name both groups at the side."""
+    """Part the rungs that learn from labels from the others, and name groups that have room."""
     start = 0
     for name, count in zip(GROUPS, (int((~labels).sum()), int(labels.sum())), strict=True):
-        if count:
+        if count >= ROOM:
             look: dict[str, Any] = {"rotation": 270, "va": "center", "fontsize": TYPE}
             middle = start + (count - 1) / 2
             axis.text(1.01, middle, name, transform=axis.get_yaxis_transform(), **look)

@@ -33,15 +33,23 @@ def test_rungs_climb_from_the_bottom_with_a_marker_per_kind_of_class():
     assert spans == [pytest.approx(each) for each in wanted]
 
 
-def test_values_stand_outside_the_pair_and_both_groups_are_named():
+def test_values_stand_outside_the_pair_and_a_line_parts_the_groups():
     axis = ladder.rungs(scores(), "title").axes[0]
     sides = {text.get_text(): text.get_ha() for text in axis.texts}
     values = {"30.0": "right", "70.0": "left", "55.0": "right", "80.0": "left"}
     assert {name: sides[name] for name in values} == values
     assert (sides["unseen"], sides["seen"]) == ("right", "left")  # above the top rung
-    assert set(ladder.GROUPS) <= set(sides)
     (border,) = (line for line in axis.lines if line.get_linestyle() == "--")
     assert border.get_ydata()[0] == 0.5
+
+
+def test_a_group_is_named_where_it_is_high_enough():
+    many = pd.concat(scores().assign(rung=lambda t, i=i: t.rung + str(i)) for i in range(4))
+    texts = ladder.rungs(many.sort_values("labels", kind="stable"), "title").axes[0].texts
+    places = {text.get_text(): text.get_position()[1] for text in texts}
+    assert {name: places[name] for name in ladder.GROUPS} == dict(zip(ladder.GROUPS, (1.5, 5.5)))
+    few = {text.get_text() for text in ladder.rungs(scores(), "title").axes[0].texts}
+    assert few.isdisjoint(ladder.GROUPS)
 
 
 def test_the_reference_is_carried_through_the_chart():
