@@ -87,7 +87,7 @@ def vector(axis: Axes, parts: dict[str, int]) -> None:
     colours = [frames.GREEN, frames.VERMILION, *[frames.GREY] * len(parts)]
     for (name, count), colour in zip(parts.items(), colours, strict=False):
         axis.barh(3.6, scale * count, 0.45, start, color=colour, alpha=0.35, edgecolor="black")
-        axis.text(start + scale * count / 2, 3.58, count, fontsize=7, ha="center", va="center")
+        axis.text(start + scale * count / 2, 3.58, str(count), fontsize=7, ha="center", va="center")
         label = name.removeprefix("foreground ")
         axis.text(start + scale * count / 2, 3.25, label, fontsize=7, ha="center", va="top")
         start += scale * count
@@ -100,8 +100,9 @@ def box(axis: Axes, x: float, y: float, width: float, text: str, colour: str) ->
     """A rounded box around lines of text, centred at (x, y)."""
     height = 0.3 + 0.36 * (1 + text.count("\n"))
     corner = x - width / 2, y - height / 2
-    look = {"facecolor": f"{colour}22", "edgecolor": colour, "boxstyle": "round,pad=0.02"}
-    axis.add_patch(FancyBboxPatch(corner, width, height, **look))
+    patch = FancyBboxPatch(corner, width, height, boxstyle="round,pad=0.02")
+    patch.set(facecolor=f"{colour}22", edgecolor=colour)
+    axis.add_patch(patch)
     axis.text(x, y, text, fontsize=8, ha="center", va="center")
 
 
