@@ -51,7 +51,7 @@ def rows_of_panels(
 ) -> tuple[Figure, np.ndarray]:
     """A row per image: the photograph, then an empty panel per title."""
     rows, columns = len(images), len(titles) + 1
-    figure, every = frames.panels(rows * columns, columns, (1.15, 1.15), (0.6, 0.3))
+    figure, every = frames.panels(rows * columns, columns, (1.1, 1.15), (0.55, 0.3))
     axes = np.reshape(every, (rows, columns))
     for axis, title in zip(axes[0], ["image", *titles], strict=True):
         axis.set_title(title, fontsize=13)
