@@ -1,6 +1,7 @@
 """Diagrams of what happens to tokens: fusion between stages, selection within one."""
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,11 @@ def small_grid(axis: Axes, centre: tuple[float, float], side: int, filled: dict[
     half = side * CELL / 2
     for token in range(side * side):
         corner = centre[0] - half + token % side * CELL, centre[1] + half - token // side * CELL
-        look = {"facecolor": filled.get(token, "white"), "edgecolor": frames.BLACK, "lw": 0.8}
+        look: dict[str, Any] = {
+            "facecolor": filled.get(token, "white"),
+            "edgecolor": frames.BLACK,
+            "lw": 0.8,
+        }
         axis.add_patch(Rectangle((corner[0], corner[1] - CELL), CELL, CELL, **look))
 
 
