@@ -43,10 +43,10 @@ def rows_of_panels(
 ) -> tuple[Figure, np.ndarray]:
     """A row per image: the photograph, then an empty panel per title."""
     rows, columns = len(images), len(titles) + 1
-    figure, every = frames.panels(rows * columns, columns, (1.75, 1.75), (0.6, 0.3))
+    figure, every = frames.panels(rows * columns, columns, (1.1, 1.15), (0.55, 0.3))
     axes = np.reshape(every, (rows, columns))
     for axis, title in zip(axes[0], ["image", *titles], strict=True):
-        axis.set_title(title, fontsize=12)
+        axis.set_title(title, fontsize=13)
     for axis, image in zip(axes[:, 0], images, strict=True):
         photograph(axis, image)
     return figure, axes
@@ -62,7 +62,7 @@ def heat_maps(
 ) -> Figure:
     """One number per token over each photograph; all panels share one colour scale, named `unit`.
 
-    values: per image, one array (S,) per title. `marked`: a token to frame in the first row.
+    values: per image, one array (S,) per title. `marked`: a token to frame in each row.
     """
     figure, axes = rows_of_panels(images, titles)
     every = np.concatenate([array for row in values for array in row])
@@ -73,14 +73,14 @@ def heat_maps(
             side = math.isqrt(len(array))
             look = {"cmap": "viridis", "alpha": 0.65, "vmin": low, "vmax": high}
             drawn = over(axis, array.reshape(side, side), side, shift, **look)
-            if marked is not None and axis in axes[0]:
+            if marked is not None:
                 corner = token_centres(np.array([marked]), len(array), shift)[0] - 0.5 / side
                 cell = Rectangle(corner, 1 / side, 1 / side, fill=False, edgecolor="white", lw=2)
                 axis.add_patch(cell)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=25)
+    bar = figure.colorbar(drawn, ax=axes, aspect=25)
     assert bar.solids is not None  # it is an image's
     bar.solids.set_alpha(1)
-    bar.set_label(unit, fontsize=12)
+    bar.set_label(unit, fontsize=13)
     bar.ax.tick_params(labelsize=12)
     return figure
 

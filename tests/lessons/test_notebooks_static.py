@@ -14,7 +14,7 @@ from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters, ordered_not
 
 PATHS = ordered_notebooks()
 SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
-CONCEPTS = ("04_stages", "06_graph", "07_losses", "02_metrics")
+CONCEPTS = ("04_stages", "05_background", "06_graph", "07_losses", "02_metrics")
 CLAIM = re.compile(r"lab\.(check|observe)\(")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 PARAMETERS = (
