@@ -20,11 +20,11 @@ def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
 def chosen(notebooks: list[Path], only: Collection[str]) -> list[Path]:
     """The notebooks with these numbers or names (none: all); ValueError for one that is not there.
 
-    A name is what stands after the number: `train` of 08_train.ipynb.
+    08_train.ipynb has the number 08 and the names train and 08_train.
     """
     if not notebooks:
         raise ValueError(f"there are no notebooks in {NOTEBOOKS}: install the kit anew")
-    known = {name: path for path in notebooks for name in path.stem.split("_", 1)}
+    known = {name: path for path in notebooks for name in (path.stem, *path.stem.split("_", 1))}
     unknown = sorted(set(only) - set(known))
     if unknown:
         stems = ", ".join(path.stem for path in notebooks)
