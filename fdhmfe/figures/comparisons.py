@@ -46,8 +46,8 @@ def ablation(costs: pd.DataFrame, by_seed: pd.DataFrame, title: str) -> Figure:
             mark_cost(axis, row, order.index(row.variant))
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_yticks(range(len(order)), [without(name) for name in order])
-        seeds = sorted(rows.seeds.unique())
-        axis.set_title(f"{bits} bits, seeds: {', '.join(map(str, seeds))}", fontsize=9)
+        seeds = " or ".join(map(str, sorted(rows.seeds.unique())))
+        axis.set_title(f"{bits} bits, {seeds} seed{'' if seeds == '1' else 's'}", fontsize=9)
         axis.set_xlabel("points of mAP lost" if len(lengths) > 1 else LOST, fontsize=9)
     met = [name for name in VERDICTS if name in set(costs.verdict)]
     marks = {name: Line2D([], [], **VERDICTS[name]) for name in met}

@@ -82,7 +82,7 @@ def told(name: str, missing: Sequence[dict[str, Any]], planned: int) -> str:
     more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     command = f"fdhmfe sweep --plan {name} --profile {PROFILE} --dataset {DATASET}"
     return (
-        f"birds: {there or 'none'} of the {planned} runs of the plan `{name}` are there.\n"
+        f"birds: {there} of {planned} runs of the plan `{name}` are there.\n"
         f"Rows that lack runs: {'; '.join(names[:SHOWN])}{more}\n"
         f"To make them: {command} --data-dir FOLDER"
     )

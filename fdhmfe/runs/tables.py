@@ -185,17 +185,19 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 def spans(cells: pd.DataFrame) -> pd.DataFrame:
     """How far the best and the worst network lie apart in the mean over objectives, and vice versa.
 
-    One row per regime, code length and coder of `grid`; objectives that lack a network are left
-    out.
+    One row per regime, code length and coder of `grid` that has an objective with every network;
+    other objectives are left out.
     """
     rows = []
     keys = ["trainable", "bits", "coder"]
     for values, own in cells.groupby(keys, sort=False):
         wide = own.pivot(index="network", columns="objective", values="mean").dropna(axis=1)
+        if wide.empty:
+            continue
         network, objective = (np.ptp(wide.mean(axis=axis)) for axis in (1, 0))
         row = {"network": network, "objective": objective, "objectives": wide.shape[1]}
         rows.append(dict(zip(keys, values, strict=True)) | row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*keys, "network", "objective", "objectives"])
 
 
 def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:

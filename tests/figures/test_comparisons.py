@@ -34,7 +34,7 @@ def test_costs_are_points_with_intervals_and_each_seed_s_pair_a_panel_per_length
     assert [label.get_text() for label in short.get_yticklabels()] == [
         *("without b", "without a", "without c")  # the highest cost of the shortest code above
     ]
-    assert short.get_title() == "12 bits, seeds: 3" and long.get_title() == "48 bits, seeds: 1, 3"
+    assert short.get_title() == "12 bits, 3 seeds" and long.get_title() == "48 bits, 1 or 3 seeds"
     pairs, *lines = (line.get_xdata().tolist() for line in short.lines[:-1])
     assert pairs == pytest.approx([4, 6])
     assert lines == [pytest.approx(x) for x in ([3, 7], [5], [-2, 4], [1])]

@@ -233,6 +233,8 @@ def test_spans_compare_only_objectives_that_every_network_has():
     assert row["network"] == pytest.approx(0.7 - 0.2)
     assert row["objective"] == pytest.approx(0.6 - 0.3)
     assert row["objectives"] == 2
+    apart = cells[(cells.network == "a") == (cells.objective == "csq")]  # none with both networks
+    assert "network" in tables.spans(apart) and tables.spans(apart).empty
 
 
 def test_published_numbers_stand_beside_ours_of_the_same_rule():
