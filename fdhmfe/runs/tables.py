@@ -92,18 +92,18 @@ def gain_over_best(
     """A method against the best of its rivals at each code length; None: against the baselines.
 
     spread: max - min over the seeds; of the two methods, the larger one. A gain is `clear` if it is
-    larger than the spread; with one seed, no gain is.
+    larger than the spread; with one seed there is no spread, and no gain is.
     """
     if rivals is None:
         rivals = [name for name in cells.method if group_of(name) == "baselines"]
-    cells = cells.assign(spread=cells["max"] - cells["min"]).set_index("bits")
+    spread = (cells["max"] - cells["min"]).where(cells.seeds > 1)
+    cells = cells.assign(spread=spread).set_index("bits")
     cells = cells.sort_values("mean", ascending=False, kind="stable")
     own, others = cells[cells.method == method], cells[cells.method.isin(rivals)]
     best = others[~others.index.duplicated()]  # the first of each code length
     gain, spread = own["mean"] - best["mean"], np.maximum(own.spread, best.spread)
-    seeds = np.minimum(own.seeds, best.seeds)
     table = {"method": method, "mAP": own["mean"], "rival": best.method, "its mAP": best["mean"]}
-    table |= {"gain": gain, "spread": spread, "clear": (seeds > 1) & (gain > spread)}
+    table |= {"gain": gain, "spread": spread, "clear": gain > spread}
     return pd.DataFrame(table).sort_index().rename_axis("bits").reset_index()
 
 

@@ -116,7 +116,7 @@ def test_a_gain_is_clear_only_beyond_the_spread_and_only_baselines_compete(table
     assert gains.spread.tolist() == pytest.approx([0.04, 0.06])
     assert gains.clear.tolist() == [True, False]
     one_seed = tables.gain_over_best(tables.map_cells(table[table.seed == 0]), "fdh-mfe")
-    assert not one_seed.clear.any()
+    assert not one_seed.clear.any() and one_seed.spread.isna().all()
 
 
 def test_a_gain_over_named_rivals(table):
