@@ -25,11 +25,7 @@ COLOURS = {
     "references": frames.BLACK,
 }
 OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
-REFERENCES = {
-    "class-id": "class id (reference)",
-    "cosine": "features, unhashed",
-    "unquantised": "unquantised (reference)",
-}
+REFERENCES = ("class-id", "cosine", "unquantised")
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--")
 OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))
@@ -43,7 +39,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     the kit does not know come last, each with a colour and a marker of its own.
     """
     known = {m.name: (m.title, m.family) for m in METHODS.values()}
-    known |= {name: (title, "references") for name, title in REFERENCES.items()}
+    known |= {name: (name, "references") for name in REFERENCES}
     wanted = list(dict.fromkeys(names))
     variants = {name: name.partition(", ")[0] for name in wanted if name not in known}
     variants = {name: method for name, method in variants.items() if method in METHODS}
@@ -105,35 +101,6 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("mean over the epoch", fontsize=9)
     return figure
-
-
-def map_by_bits(cells: pd.DataFrame, title: str) -> Figure:
-    """mAP@all against code length, one line per method; bars span the seeds.
-
-    cells: one row per method and code length, from tables.map_cells. If more than half of
-    them are above 95 %, a second panel shows the range 95-100 %.
-    """
-    crowded = (cells["mean"] > 0.95).mean() > 0.5
-    limits = [(95, 100), (0, 95)] if crowded else [(0, min(100, 115 * cells["max"].max()))]
-    size = frames.WIDTH, 3 if crowded else 4.6
-    figure, axes = frames.panels(len(limits), 1, size, framed=False, sharex=True)
-    for axis, limit in zip(axes, limits, strict=True):
-        for method, look in styles(cells.method).items():
-            rows = cells[cells.method == method].sort_values("bits")
-            spread = seed_spread(rows)
-            bars = {"yerr": spread, "capsize": 3} if spread.any() else {}
-            axis.errorbar(rows.bits, 100 * rows["mean"], **bars, **look)
-        axis.set(ylabel="mAP@all (%)", ylim=limit)
-    axes[-1].set_xlabel("code length (bits)")
-    axes[-1].set_xticks(sorted(cells.bits.unique()))
-    axes[0].set_title(frames.wrapped(title, 75), fontsize=8)
-    frames.legend(figure, axes[0], "lower center", ncols=3)
-    return figure
-
-
-def seed_spread(rows: pd.DataFrame) -> np.ndarray:
-    """Points of mAP below and above the mean (2, n), of columns mean, min and max (0..1)."""
-    return 100 * np.array([rows["mean"] - rows["min"], rows["max"] - rows["mean"]])
 
 
 def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:

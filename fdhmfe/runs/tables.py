@@ -92,41 +92,47 @@ def gain_over_best(
     """A method against the best of its rivals at each code length; None: against the baselines.
 
     spread: max - min over the seeds; of the two methods, the larger one. A gain is `clear` if it is
-    larger than the spread; with one seed, no gain is.
+    larger than the spread; with one seed there is no spread, and no gain is.
     """
     if rivals is None:
         rivals = [name for name in cells.method if group_of(name) == "baselines"]
-    cells = cells.assign(spread=cells["max"] - cells["min"]).set_index("bits")
+    spread = (cells["max"] - cells["min"]).where(cells.seeds > 1)
+    cells = cells.assign(spread=spread).set_index("bits")
     cells = cells.sort_values("mean", ascending=False, kind="stable")
     own, others = cells[cells.method == method], cells[cells.method.isin(rivals)]
     best = others[~others.index.duplicated()]  # the first of each code length
     gain, spread = own["mean"] - best["mean"], np.maximum(own.spread, best.spread)
-    seeds = np.minimum(own.seeds, best.seeds)
     table = {"method": method, "mAP": own["mean"], "rival": best.method, "its mAP": best["mean"]}
-    table |= {"gain": gain, "spread": spread, "clear": (seeds > 1) & (gain > spread)}
+    table |= {"gain": gain, "spread": spread, "clear": gain > spread}
     return pd.DataFrame(table).sort_index().rename_axis("bits").reset_index()
 
 
-def paired_costs(table: pd.DataFrame) -> pd.DataFrame:
-    """What each variant loses against its method in full, paired by seed, per code length.
+def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """What each variant loses against its method in full, in mAP: a row per code length and seed.
 
-    cost: the mean of the differences in mAP; low, high: its 95 % interval by Student's t. The
-    verdict says whether 0 lies in it; a single seed gives neither.
+    Both runs of a pair have the same seed; a run without a partner is left out.
     """
     rows = headline(table)
     rows = rows[~rows.method.isin(REFERENCES)]
-    keys = ["method", "bits", "variant"]
+    variants = [name for name in rows.variant.unique() if name != "full"]
     wide = rows.pivot(index=["method", "bits", "seed"], columns="variant", values="value")
-    lost = wide.rsub(wide["full"], axis=0)[[v for v in rows.variant.unique() if v != "full"]]
-    costs = lost.melt(ignore_index=False, value_name="cost").reset_index().dropna(subset="cost")
-    found = costs.groupby(keys, sort=False).cost.agg(["mean", "count", "sem"])
+    wide = wide.reindex(columns=[*variants, "full"])
+    lost = wide[variants].rsub(wide["full"], axis=0).rename_axis(columns="variant")
+    return lost.melt(ignore_index=False, value_name="cost").reset_index().dropna(subset="cost")
+
+
+def paired_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """`paired_differences` summed up over the seeds, with a verdict, per variant and code length.
+
+    cost: their mean; low, high: its 95 % interval by Student's t (none for a single seed). Verdict:
+    the missing part "costs" if the interval lies above 0, "gains" if below, else "cannot tell".
+    """
+    keys = ["method", "bits", "variant"]
+    pairs = paired_differences(table).groupby(keys, sort=False).cost
+    found = pairs.agg(["mean", "count", "sem"])
     half = found["sem"] * student.ppf(0.975, found["count"] - 1)
     low, high = found["mean"] - half, found["mean"] + half
-    verdict = np.select(
-        [half.isna(), low > 0, high < 0],
-        ["", "costs", "better without"],
-        "no difference seen",
-    )
+    verdict = np.select([low > 0, high < 0], ["costs", "gains"], "cannot tell")
     facts = {"cost": found["mean"], "low": low, "high": high, "seeds": found["count"]}
     return pd.DataFrame({**facts, "verdict": verdict}).reset_index()
 
@@ -179,36 +185,64 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 def spans(cells: pd.DataFrame) -> pd.DataFrame:
     """How far the best and the worst network lie apart in the mean over objectives, and vice versa.
 
-    One row per regime, code length and coder of `grid`; objectives that lack a network are left
-    out.
+    One row per regime, code length and coder of `grid` that has an objective with every network;
+    other objectives are left out.
     """
     rows = []
     keys = ["trainable", "bits", "coder"]
     for values, own in cells.groupby(keys, sort=False):
         wide = own.pivot(index="network", columns="objective", values="mean").dropna(axis=1)
+        if wide.empty:
+            continue
         network, objective = (np.ptp(wide.mean(axis=axis)) for axis in (1, 0))
         row = {"network": network, "objective": objective, "objectives": wide.shape[1]}
         rows.append(dict(zip(keys, values, strict=True)) | row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*keys, "network", "objective", "objectives"])
 
 
 def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:
     """Our mAP and that of the public harness on the data set of this title, each with its place.
 
     Like stands with like: the same method, code length and rule for the database's codes, classes
-    seen in training. Places count the methods in both. Empty if nothing was published.
+    seen in training. Places count the methods in both. range: of our seeds; none for a single seed.
+    Empty if nothing was published.
     """
     published = read_published()
     published = published[(published.dataset == title) & published.protocol.str.startswith(SEEN)]
     named = {name: m.title.replace("²", "2") for name, m in METHODS.items()}
     own = table[(table.metric == "mAP") & (table.ties == "expected") & (table.variant == "full")]
     keys = ["database_codes", "bits", "method"]
-    own = own.assign(method=own.method.map(named)).groupby(keys).value.mean().reset_index()
+    seeds = own.assign(method=own.method.map(named)).groupby(keys).value
+    own = pd.DataFrame({"mAP": seeds.mean(), "range": seeds.max() - seeds.min()})
+    own = own.assign(range=own["range"].where(seeds.count() > 1)).reset_index()
     both = own.merge(published.assign(published=published.map_percent / 100), on=keys)
-    both = both[[*keys, "value", "published"]].rename(columns={"value": "mAP"})
+    both = both[[*keys, "mAP", "range", "published"]]
     for column, place in (("mAP", "place"), ("published", "published place")):
         both[place] = both.groupby(keys[:2])[column].rank(ascending=False).astype(int)
     return both
+
+
+def turned_pairs(order: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of methods whose order is not the published one, from `beside_published`.
+
+    Each row: the method that is better here, the one that is better in print, both gaps in mAP.
+    clear: our gap is larger than the range over the seeds of both; with one seed, none is.
+    """
+    keys = ["database_codes", "bits"]
+    pairs = order.merge(order, on=keys, suffixes=(" here", " in print"))
+    here, published = (pairs[f"{n} here"] - pairs[f"{n} in print"] for n in ("mAP", "published"))
+    ranges = pairs[["range here", "range in print"]]
+    known = ranges.notna().all(axis=1)
+    found = pairs[[*keys, "method here", "method in print"]].assign(
+        **{"gap here": here, "gap in print": -published}, clear=known & (here > ranges.max(axis=1))
+    )
+    named = {"method here": "better here", "method in print": "better in print"}
+    return found[(here > 0) & (published < 0)].rename(columns=named).reset_index(drop=True)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 seed", "3 seeds"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
@@ -230,7 +264,7 @@ def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
         f"protocol {told(own, 'protocol')}",
         *(f"{queries} queries, {items} database images" for queries, items in sizes[:1]),
         "network codes",
-        f"{own.seed.nunique()} seed(s)" + (f", {folds} fold(s)" if folds else ""),
+        counted(own.seed.nunique(), "seed") + (f", {counted(folds, 'fold')}" if folds else ""),
         f"profile {told(own, 'profile')}, {told(runs, 'device')}",
     ]
     if len(sizes) > 1:  # each fold has its own

@@ -11,12 +11,6 @@ from fdhmfe.runs.results import REFERENCES
 ROWS = {*METHODS, *REFERENCES}
 
 
-def drawn(methods: tuple[str, ...]) -> curves.Figure:
-    cell = {"mean": 0.5, "min": 0.4, "max": 0.6}
-    rows = [{"method": m, "bits": b, **cell} for m in methods for b in (12, 48)]
-    return curves.map_by_bits(pd.DataFrame(rows), "title")
-
-
 def test_every_method_has_a_name_and_a_look_of_its_own():
     looks = curves.styles(ROWS)
     assert set(looks) == ROWS
@@ -48,21 +42,6 @@ def test_methods_of_one_s_own_come_last_and_look_like_no_other():
         others = {looks[name][key] for name in METHODS}
         assert {looks["mine"][key], looks["yours"][key]}.isdisjoint(others)
         assert looks["mine"][key] != looks["yours"][key]
-
-
-def test_map_by_bits_shows_the_methods_there_are_in_one_order():
-    figure = drawn(("semicon", "fdh-mfe", "lsh"))
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["FDH-MFE", "LSH", "SEMICON"]
-    assert len(drawn(tuple(METHODS)).legends[0].get_texts()) == len(METHODS)
-
-
-def test_methods_that_crowd_near_the_top_get_a_panel_of_their_own():
-    means = {"fdh-mfe": 0.995, "a2-net": 0.99, "lsh": 0.3}
-    rows = [{"method": m, "bits": 12, "mean": v, "min": v, "max": v} for m, v in means.items()]
-    upper, lower = curves.map_by_bits(pd.DataFrame(rows), "title").axes
-    assert (upper.get_ylim(), lower.get_ylim()) == ((95, 100), (0, 95))
-    assert len(drawn(("fdh-mfe", "lsh")).axes) == 1
 
 
 def test_proxy_distances_fall_where_classes_are_alike_and_have_near_proxies():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import small_run
 
-from fdhmfe.figures import curves
+from fdhmfe.figures import comparisons, curves
 from fdhmfe.runs import tables
 from fdhmfe.runs.results import read_metrics
 from fdhmfe.runs.sweep import sweep
@@ -50,5 +50,5 @@ def test_one_file_is_a_method(root: Path, monkeypatch: pytest.MonkeyPatch, jobs:
     looks = curves.styles(cells.method)
     for key in ("marker", "color", "label"):
         assert looks["brightest"][key] != looks["orthohash"][key]
-    figure = curves.map_by_bits(cells, "title")
-    assert "brightest" in {text.get_text() for text in figure.legends[0].get_texts()}
+    figure = comparisons.map_by_bits(cells, "title")
+    assert "brightest" in {text.get_text() for axis in figure.axes for text in axis.texts}

@@ -69,6 +69,13 @@ def test_the_ablation_compares_each_variant_with_its_method_at_equal_seeds():
     assert not quick & set(profiles.GRAPHS), "one seed says nothing of a small difference"
 
 
+def test_quick_repeats_the_parts_of_the_abstract_so_that_there_is_a_verdict():
+    runs = [run for run in plan.ablation("quick", "toy") if run["method"] == "fdh-mfe"]
+    counts = Counter((run["variant"], run["bits"]) for run in runs)
+    parts = {f"no-{part}" for part in profiles.ABSTRACT}
+    assert counts == {(variant, 12): 3 for variant in {"full", *parts}}
+
+
 def test_a_cell_of_the_grid_has_its_network_and_the_tuning_of_its_objective(tmp_path, monkeypatch):
     tuned = tmp_path / "tuned.csv"
     tuned.write_text("profile,trainable,method,learning_rate\nlaptop,tail,csq,0.5\n")

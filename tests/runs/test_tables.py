@@ -116,7 +116,7 @@ def test_a_gain_is_clear_only_beyond_the_spread_and_only_baselines_compete(table
     assert gains.spread.tolist() == pytest.approx([0.04, 0.06])
     assert gains.clear.tolist() == [True, False]
     one_seed = tables.gain_over_best(tables.map_cells(table[table.seed == 0]), "fdh-mfe")
-    assert not one_seed.clear.any()
+    assert not one_seed.clear.any() and one_seed.spread.isna().all()
 
 
 def test_a_gain_over_named_rivals(table):
@@ -148,10 +148,17 @@ def test_costs_are_paired_by_seed_with_an_interval_by_hand():
     )
     assert costs.verdict.to_dict() == {
         "no-graph": "costs",
-        "no-stages": "no difference seen",
-        "no-triplet": "better without",
-        "no-readout": "",  # one seed
+        "no-stages": "cannot tell",
+        "no-triplet": "gains",
+        "no-readout": "cannot tell",  # one seed
     }
+    each = tables.paired_differences(table)
+    assert each[each.variant == "no-graph"].cost.tolist() == pytest.approx([0.03, 0.04, 0.05])
+
+
+def test_no_costs_without_a_method_in_full():
+    table = rows({("fdh-mfe", "no-graph", 12): [0.77]})
+    assert tables.paired_costs(table).empty
 
 
 def test_a_seed_without_its_partner_is_left_out():
@@ -226,6 +233,8 @@ def test_spans_compare_only_objectives_that_every_network_has():
     assert row["network"] == pytest.approx(0.7 - 0.2)
     assert row["objective"] == pytest.approx(0.6 - 0.3)
     assert row["objectives"] == 2
+    apart = cells[(cells.network == "a") == (cells.objective == "csq")]  # none with both networks
+    assert "network" in tables.spans(apart) and tables.spans(apart).empty
 
 
 def test_published_numbers_stand_beside_ours_of_the_same_rule():
@@ -240,18 +249,32 @@ def test_published_numbers_stand_beside_ours_of_the_same_rule():
     )
     assert found.set_index("method").place.to_dict() == {"A2-Net": 1, "CSQ": 1, "OrthoHash": 2}
     assert tables.beside_published(table, "no such set").empty
+    ranges = found.set_index("method")["range"]
+    assert ranges["CSQ"] == pytest.approx(0.2) and math.isnan(ranges["A2-Net"])
+
+
+def test_pairs_in_another_order_than_the_published_one_are_named_with_both_gaps():
+    both = [("a", 0.8, 0.02, 0.5), ("b", 0.7, 0.01, 0.6), ("c", 0.69, 0.03, 0.65), ("d", 0.1, 0, 0)]
+    order = pd.DataFrame(both, columns=["method", "mAP", "range", "published"])
+    order = order.assign(database_codes="network", bits=12)
+    found = tables.turned_pairs(order)
+    assert found[["better here", "better in print", "clear"]].to_numpy().tolist() == [
+        *(["a", "b", True], ["a", "c", True], ["b", "c", False])
+    ]
+    assert found.iloc[0][["gap here", "gap in print"]].tolist() == pytest.approx([0.1, 0.1])
+    assert not tables.turned_pairs(order.assign(range=math.nan)).clear.any()
 
 
 def test_a_caption_says_what_the_numbers_are(table):
     runs = pd.DataFrame({"device": ["cpu"]})
     said = tables.caption(table, runs, "100 of 200 classes")
-    for fact in ("toy, 100 of 200 classes", "trainable none", "protocol all-classes", "2 seed(s)"):
+    for fact in ("toy, 100 of 200 classes", "trainable none", "protocol all-classes", "2 seeds"):
         assert fact in said
     assert "7 queries, 9 database images" in said and said.endswith("profile quick, cpu")
     of_folds = folds(("csq", "full"), [0.5, 0.5], [0.5, 0.5])
     of_folds.loc[of_folds.fold == 1, "n_query"] = 8
     said = tables.caption(of_folds, runs, "9 classes")
-    assert "1 seed(s), 2 fold(s)" in said and "queries" not in said
+    assert "1 seed, 2 folds" in said and "queries" not in said
 
 
 def test_exports_hold_the_same_numbers(table, tmp_path):

@@ -1,0 +1,88 @@
+"""The rows of real birds that the repository holds, to stand beside the toy set's.
+
+They lie in results/laptop/tables: CUB-200-2011, a backbone whose last blocks train along. Reading
+them trains nothing. Some may not be made yet, or none.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fdhmfe.config.settings import load
+from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.runs import plan
+from fdhmfe.runs.ledger import HASHES, METRICS, RUNS
+from fdhmfe.support.places import shipped
+
+PROFILE, DATASET = "laptop", "cub200"
+# What tells the runs of a plan apart; all else follows from the profile and its tuning
+KEYS = (
+    *("method", "variant", "bits", "seed", "protocol", "fold", "trainable"),
+    *("network", "objective", "coder", "hash_head", "pooling"),
+)
+SHOWN = 5  # rows that `told` names; the others it counts
+
+
+class Birds(NamedTuple):
+    """Metric rows and run rows of those runs of a plan that are there, and how many are not.
+
+    If no run is there, both tables are empty.
+    """
+
+    table: pd.DataFrame
+    made: pd.DataFrame
+    told: str
+
+    @property
+    def classes(self) -> str:
+        """How many of the published classes the images are of."""
+        return f"{self.made.query_classes.max()} of {SOURCES[DATASET].classes} classes"
+
+
+def birds(name: str) -> Birds:
+    """The committed rows of one of the PLANS: "main", "folds", "half", "ablation" or "grid".
+
+    Rows are taken as they are, whatever code made them: who edits a loss still sees them.
+    """
+    wanted = plan.planned([name], PROFILE, DATASET)
+    table, made = read(METRICS), read(RUNS)
+    made = made[made.dataset == DATASET]
+    found = {key(row): row["run_id"] for row in made.to_dict("records")}
+    keys = [key(vars(load(PROFILE, dataset=DATASET, **run))) for run in wanted]
+    own = [found[each] for each in keys if each in found]
+    missing = [run for run, each in zip(wanted, keys, strict=True) if each not in found]
+    table, made = (each[each.run_id.isin(own)].reset_index(drop=True) for each in (table, made))
+    return Birds(table, made, told(name, missing, len(wanted)))
+
+
+def read(name: str) -> pd.DataFrame:
+    """One of the committed tables; without its file, a table without rows."""
+    path = shipped(f"results/{PROFILE}/tables/{name}")
+    if not path.is_file():
+        return pd.DataFrame(columns=["run_id", "dataset"])
+    return pd.read_csv(path, keep_default_na=False, low_memory=False, dtype=HASHES)
+
+
+def key(settings: Any) -> tuple[str, ...]:
+    """The KEYS of a run, as text."""
+    return tuple(str(settings[name]) for name in KEYS)
+
+
+def told(name: str, missing: Sequence[dict[str, Any]], planned: int) -> str:
+    """How many runs of a plan are there, which rows lack some, and the command that makes them."""
+    there = planned - len(missing)
+    if not missing:
+        return f"birds: all {planned} runs of the plan `{name}` are there"
+    rows: dict[str, set[int]] = {}
+    for run in missing:
+        row = ", ".join(str(run[part]) for part in ("method", "variant", "network") if part in run)
+        rows.setdefault(row.removesuffix(", full"), set()).add(run["bits"])
+    names = [f"{row} ({', '.join(map(str, sorted(bits)))} bits)" for row, bits in rows.items()]
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    command = f"fdhmfe sweep --plan {name} --profile {PROFILE} --dataset {DATASET}"
+    return (
+        f"birds: {there} of {planned} runs of the plan `{name}` are there.\n"
+        f"Rows that lack runs: {'; '.join(names[:SHOWN])}{more}\n"
+        f"To make them: {command} --data-dir FOLDER"
+    )
