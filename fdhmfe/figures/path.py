@@ -1,6 +1,7 @@
 """The way of an image through the course, as one diagram: image to score in six steps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,8 +70,13 @@ def ranked(axis: Axes) -> None:
     for rank, right in enumerate(RANKING):
         colour = frames.RIGHT if right else frames.WRONG
         place = (2 * rank + 1, 2)
-        box = {"boxstyle": "square,pad=0.25", "facecolor": "none", "edgecolor": colour, "lw": 2}
-        style = {"ha": "center", "va": "center", "fontsize": 13, "color": colour}
+        box: dict[str, Any] = {
+            "boxstyle": "square,pad=0.25",
+            "facecolor": "none",
+            "edgecolor": colour,
+            "lw": 2,
+        }
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 13, "color": colour}
         axis.text(*place, "✓" if right else "✗", bbox=box, **style)
 
 
@@ -86,6 +92,11 @@ def precisions(axis: Axes) -> None:
 
 def arrow(figure: Figure, left: Axes, right: Axes) -> None:
     """An arrow between two panels of a row."""
-    style = {"arrowstyle": "-|>", "mutation_scale": 14, "lw": 1.5, "color": "#333333"}
-    ends = {"xyA": (8.3, 2), "xyB": (-0.3, 2), "axesA": left, "axesB": right}
+    style: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 14,
+        "lw": 1.5,
+        "color": "#333333",
+    }
+    ends: dict[str, Any] = {"xyA": (8.3, 2), "xyB": (-0.3, 2), "axesA": left, "axesB": right}
     figure.add_artist(ConnectionPatch(coordsA="data", coordsB="data", **ends, **style))
