@@ -6,7 +6,6 @@ the map of kept cells.
 
 import base64
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 
 from fdhmfe.codes import blocks, code_bytes
 from fdhmfe.encoding.trained import BATCH, TrainedRun
+from fdhmfe.figures.names import readable
 from fdhmfe.runs import results
 from fdhmfe.support.progress import progress
 
@@ -77,11 +77,6 @@ def thumbnail(image: Image.Image) -> bytes:
     small.thumbnail((SIDE, SIDE))
     small.save(buffer, "WEBP", quality=65)
     return buffer.getvalue()
-
-
-def readable(name: str) -> str:
-    """A class name for readers: 001.Black_footed_Albatross becomes Black footed Albatross."""
-    return re.sub(r"^\d+\.", "", name).replace("_", " ")
 
 
 def text(content: bytes) -> str:

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from fdhmfe.figures import frames
+from fdhmfe.figures.names import shown
 
 
 def matrix(
@@ -40,7 +41,7 @@ def code_maps(
     for axis, points, title in zip(axes, maps, titles, strict=True):
         for label, name in enumerate(names):
             style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
-            axis.scatter(*points[labels == label].T, s=24, label=name, linewidths=0, **style)
+            axis.scatter(*points[labels == label].T, s=24, label=shown(name), linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
     frames.legend(figure, axes[0], "lower center", ncols=columns, fontsize=12)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fdhmfe.figures.names import make_legible, shown
 from fdhmfe.support.files import atomic
 
 WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
@@ -27,6 +28,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
     The fonts in the PDF are TrueType: some publishers refuse Type 3, which matplotlib prefers.
     """
+    make_legible(figure)
     # A fixed salt and no date make the same figure the same bytes.
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in undated]
@@ -89,9 +91,12 @@ def contact_sheet(
 ) -> Figure:
     """Images in rows of `columns`, each under its title; `side` is a tile's width in inches.
 
-    Titles break between words, so that they can be large: a sheet is often printed small.
+    Titles break between words, so that they can be large: a sheet is often printed small. They may
+    be class names, as the data set spells them.
     """
-    titles = [fill(title, int(9 * side), break_long_words=False) for title in titles]
+    titles = [
+        "\n".join(shown(t, line=int(9 * side)) for t in title.splitlines()) for title in titles
+    ]
     lines = max(title.count("\n") for title in titles) + 1
     figure, axes = panels(len(images), columns, (side, side + 0.17 * lines))
     for axis, image, title in zip(axes, images, titles, strict=True):
@@ -140,11 +145,14 @@ def dimmed(image: Image.Image, kept: np.ndarray) -> Image.Image:
 
 
 def code_strips(codes: np.ndarray, titles: Sequence[str]) -> Figure:
-    """Hash codes as strips of black (-1) and white (+1) cells: codes (M, K), one title each."""
+    """Hash codes as strips of black (-1) and white (+1) cells: codes (M, K), one title each.
+
+    A title may be a class name, as the data set spells it.
+    """
     count, bits = codes.shape
     figure, (axis,) = panels(1, 1, (7, 0.35 * count + 0.5))
     axis.imshow(codes, cmap="gray", vmin=-1, vmax=1, aspect="auto")
-    axis.set_yticks(range(count), titles, fontsize=11)
+    axis.set_yticks(range(count), [shown(title) for title in titles], fontsize=11)
     axis.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axis.set_xticks(np.arange(bits + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="#999999", linewidth=0.5)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fdhmfe.figures import frames
+from fdhmfe.figures.names import shown
 
 
 def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
@@ -54,7 +55,7 @@ def per_class(values: np.ndarray, names: Sequence[str], mean: float, title: str)
     figure, axis = frames.chart(title, 3)
     axis.bar(range(len(values)), 100 * values, color=frames.BLUE, width=0.9)
     axis.axhline(100 * mean, color=frames.VERMILION, linestyle="--", label="mAP@all")
-    axis.set_xticks([0, len(values) - 1], [names[0], names[-1]], fontsize=8)
+    axis.set_xticks([0, len(values) - 1], [shown(names[0]), shown(names[-1])], fontsize=8)
     axis.set(xlabel="class, worst to best", ylabel="mean AP (%)", ylim=(0, 100))
     frames.legend(figure, axis)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fdhmfe.encoding.trained import open_run
-from fdhmfe.explorer.gallery import SIDE, build_gallery, readable, thumbnail
+from fdhmfe.explorer.gallery import SIDE, build_gallery, thumbnail
 from fdhmfe.runs.results import read_codes
 
 
@@ -37,8 +37,3 @@ def test_thumbnails_keep_their_shape():
     image = Image.new("RGB", (400, 200), "green")
     assert Image.open(io.BytesIO(thumbnail(image))).size == (SIDE, SIDE // 2)
     assert image.size == (400, 200)
-
-
-def test_class_names_for_people():
-    assert readable("001.Black_footed_Albatross") == "Black footed Albatross"
-    assert readable("Danaus plexippus") == "Danaus plexippus"
