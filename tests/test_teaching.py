@@ -16,7 +16,10 @@ from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks, reading_minut
 PATHS = ordered_notebooks()
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^\| \*\*(.+?)\*\* (.+?) `(\d\d_\w+)` \| (.+) \| (.+) \|$", GLOSSARY, re.M)
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJg"
+    "gg=="
+)
 
 
 def prose(path: Path) -> str:
@@ -25,7 +28,9 @@ def prose(path: Path) -> str:
 
 
 def test_reading_counts_english_words_and_code_cells(tmp_path):
-    words = new_markdown_cell(" ".join(["word"] * 360) + " — $+$\n\n一 二 三 四\n| **Time** | a b c |")
+    words = new_markdown_cell(
+        " ".join(["word"] * 360) + " — $+$\n\n一 二 三 四\n| **Time** | a b c |"
+    )
     path = tmp_path / "00_a.ipynb"
     nbformat.write(new_notebook(cells=[words, new_code_cell("1"), new_code_cell("2")]), path)
     assert reading_minutes(path) == 3
@@ -107,7 +112,7 @@ def lesson(executed: bool = True) -> nbformat.NotebookNode:
         new_markdown_cell("It is two."),
         new_code_cell("draw()", outputs=[saved, figure] if executed else []),
         new_markdown_cell("Only for me.", metadata={"slideshow": {"slide_type": "skip"}}),
-        new_code_cell("\n".join(["high"] * 60)),
+        new_code_cell("\n".join(["high"] * 40)),
         new_code_cell("lab.stamp()"),
     ]
     return new_notebook(cells=cells)

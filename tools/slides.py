@@ -1,8 +1,8 @@
 """Slides of the notebooks: python tools/slides.py --help.
 
 They are the notebooks themselves, by nbconvert and reveal.js: executed copies of results/<profile>
-where there are any, so that figures show. A rule says where a slide begins (`slide_types`); a cell's
-metadata (`slideshow.slide_type`, as JupyterLab writes it) comes before the rule.
+where there are any, so that figures show. A rule says where a slide begins (`slide_types`); a
+cell's metadata (`slideshow.slide_type`, as JupyterLab writes it) comes before the rule.
 """
 
 import argparse
@@ -31,8 +31,8 @@ FORMULA = re.compile(r"(<code.*?</code>)|\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 def slide_types(cells: list[NotebookNode]) -> list[str]:
     """For each cell: slide (to the right), subslide (below), - (on the same one) or skip.
 
-    A heading begins a slide. A slide has at most one cell of text and one of code, and nothing after
-    a prediction: the answer is on the next one.
+    A heading begins a slide. A slide has at most one cell of text and one of code, and nothing
+    after a prediction: the answer is on the next one.
     """
     types: list[str] = []
     shown: list[NotebookNode] = []  # what the present slide has so far
@@ -69,7 +69,7 @@ def draws(cell: NotebookNode) -> bool:
 
 
 def prepared(path: Path) -> NotebookNode:
-    """The notebook with slide types, and without the code of cells that draw, and where they saved it."""
+    """The notebook with slide types; cells that draw show their figure alone, without code."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell, kind in zip(notebook.cells, slide_types(notebook.cells), strict=True):
