@@ -19,12 +19,13 @@ export OMP_WAIT_POLICY
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce check test lab site readme env clean lock FORCE
+.PHONY: help reproduce check test lab site slides cheatsheet handout times readme env clean lock FORCE
 
 STAMP := .venv/.complete
 
-ifneq ($(filter reproduce check test lab site readme env,$(MAKECMDGOALS)),)
-  EXTRAS := $(sort $(patsubst check,test,$(filter check test site,$(MAKECMDGOALS))))
+ifneq ($(filter reproduce check test lab site slides cheatsheet handout times readme env,$(MAKECMDGOALS)),)
+  EXTRAS := $(sort $(patsubst check,test,$(patsubst slides,site,$(patsubst cheatsheet,test site,\
+    $(filter check test site slides cheatsheet,$(MAKECMDGOALS))))))
   # The active Python, if check_env accepts it (it says why where it does not).
   RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
       "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
@@ -76,6 +77,19 @@ lab: env ## Open JupyterLab at notebooks/
 site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site
 	"$(RUN)" tools/build_site.py --profile "$(PROFILE)" \
 		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
+
+slides: env ## Make slides of the notebooks, with figures where executed: results/PROFILE/slides
+	"$(RUN)" tools/slides.py --profile "$(PROFILE)" \
+		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
+
+cheatsheet: env ## Print symbols, shapes and formulas on one page: results/cheatsheet.pdf (needs Chromium)
+	"$(RUN)" tools/cheatsheet.py
+
+handout: env ## Pack the notebooks for a class, without solutions: results/handout.zip
+	"$(RUN)" tools/handout.py
+
+times: env ## Write how long notebooks take to read into them and into docs/teaching.md
+	"$(RUN)" tools/times.py
 
 readme: env ## Write the figures and the table of README.md anew from results
 	"$(RUN)" tools/readme.py

@@ -105,7 +105,8 @@ def test_check_env_refuses_a_bound_it_cannot_read(check_env, tmp_path):
 def test_make_help_lists_each_public_goal():
     listed = re.findall(r"^  make (\w+) +\S", make(), flags=re.M)
     assert sorted(listed) == [
-        *("check", "clean", "env", "help", "lab", "lock", "readme", "reproduce", "site", "test"),
+        *("cheatsheet", "check", "clean", "env", "handout", "help", "lab", "lock", "readme"),
+        *("reproduce", "site", "slides", "test", "times"),
     ]
 
 

@@ -19,6 +19,7 @@ from fdhmfe.lessons.notebooks import ordered_notebooks
 from fdhmfe.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
+PAGES = ("teaching", "glossary", "cheatsheet")
 
 
 class SiteError(RuntimeError):
@@ -49,7 +50,7 @@ def is_failed(notebook: Path) -> bool:
 
 
 def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
-    """Fill Sphinx's source folder: notebooks as they are, explorer pages, a front page."""
+    """Fill Sphinx's source folder: notebooks as they are, explorer pages, docs, a front page."""
     rows = []
     for path in notebooks:
         content = nbformat.read(path, as_version=4)
@@ -59,6 +60,9 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
             r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
         ).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
+    for name in PAGES:
+        page = linked((DOCS / f"{name}.md").read_text(encoding="utf-8"), notebooks)
+        (source / f"{name}.md").write_text(page, encoding="utf-8")
     shutil.copytree(DOCS / "_static", source / "_static")
     for page in explorers:
         (source / "extra" / "explorer").mkdir(parents=True, exist_ok=True)
@@ -67,8 +71,16 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
     front = (DOCS / "index.md").read_text(encoding="utf-8")
     front = front.replace("{notebooks}", "\n".join(rows))
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
+    front = front.replace("{pages}", "\n".join(PAGES))
     front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 13_explorer.")
     (source / "index.md").write_text(front, encoding="utf-8")
+
+
+def linked(page: str, notebooks: list[Path]) -> str:
+    """The page with links where it names notebooks that are there."""
+    for path in notebooks:
+        page = page.replace(f"`{path.stem}`", f"[`{path.stem}`]({path.name})")
+    return page
 
 
 def link_explorer(notebook: nbformat.NotebookNode) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from fdhmfe.config.settings import TYPES
 from fdhmfe.support.places import shipped
 
 NOTEBOOKS = shipped("notebooks")
+WORDS_A_MINUTE, MINUTES_A_CODE_CELL = 180, 0.5
+HAN = re.compile("[\u4e00-\u9fff]")
 
 
 def ordered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -57,3 +60,17 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
         for line in ast.parse("".join(tagged[0])).body
         if isinstance(line, ast.AnnAssign) and line.value
     }
+
+
+def reading_minutes(notebook: Path) -> int:
+    """Minutes to read a notebook's English prose and its code, without the time to run it.
+
+    The row that states the time does not count: what it says must not change what it should say.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    prose = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+    lines = [line for text in prose for line in text.splitlines() if "| **Time** |" not in line]
+    english = " ".join(line for line in lines if not HAN.search(line))
+    words = sum(any(map(str.isalnum, word)) for word in english.split())
+    code = sum(cell["cell_type"] == "code" for cell in cells)
+    return round(words / WORDS_A_MINUTE + MINUTES_A_CODE_CELL * code)

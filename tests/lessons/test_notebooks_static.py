@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell
 
 from fdhmfe import config
 from fdhmfe.lessons import lesson
@@ -17,6 +18,15 @@ SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
 CONCEPTS = ("04_stages", "05_background", "06_graph", "07_losses", "02_metrics")
 CLAIM = re.compile(r"lab\.(check|observe)\(")
 HAN = re.compile(r"[\u4e00-\u9fff]")
+# What is no prose: code, formulas, links and what they point at, rows of tables, names of papers.
+NO_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$?[^$]+\$\$?|\]\([^)]*\)|^\|.*$|(?i:arxiv|doi):?\s*[\d.]+\S*",
+    re.S | re.M,
+)
+RESULT = re.compile(
+    r"(?<![\w.])\d*\.\d+(?!\d)(?! ?(?:[GMkT]?B|bytes)\b)"  # .578, 0.85; not the size of a file
+    r"|\d+ of (?:the )?\d+|\d+ ?(?:%|percent|per cent|ms\b|points?\b)(?! interval)"
+)
 PARAMETERS = (
     *("profile", "dataset", "data_dir", "weights", "backbone", "trainable"),
     *("method", "variant", "network", "objective", "coder", "bits"),
@@ -46,6 +56,23 @@ def either(request) -> Path:
 
 def read(path: Path) -> list:
     return nbformat.read(path, as_version=4).cells
+
+
+def quoted_results(cells: list) -> list[str]:
+    """Digits in prose that look like a result, each with its cell.
+
+    A cell that works something out may have any: it, or the heading above it, says "by hand" or
+    "pencil". Elsewhere a number that is no result (a definition) is written as a formula: $0.01$.
+    """
+    found, heading = [], ""
+    for cell in cells:
+        if cell.cell_type != "markdown":
+            continue
+        heading = cell.source.splitlines()[0] if cell.source.startswith("#") else heading
+        if not re.search("by hand|pencil", f"{heading}\n{cell.source}", re.I):
+            prose = re.sub(NO_PROSE, lambda match: "|" if match[0][0] == "]" else " ", cell.source)
+            found += [f"{cell.id}: {match[0]}" for match in RESULT.finditer(prose)]
+    return found
 
 
 def sources(cells, kind: str) -> list[str]:
@@ -138,6 +165,26 @@ def test_links_between_notebooks_hold(either):
         assert (NOTEBOOKS / f"{name}.ipynb").exists(), name
     for name in re.findall(r"`(solutions/\w+\.ipynb)`", prose):
         assert (NOTEBOOKS / name).exists(), name
+
+
+def test_prose_quotes_no_result(either):
+    assert quoted_results(read(either)) == []
+
+
+def test_the_search_for_results_in_prose():
+    results = [".578", "0.85", "57.7", "23 of 24", "12 of the 48", "40 %", "5.27 ms", "3 points"]
+    for text in results:
+        assert quoted_results([new_markdown_cell(f"It finds {text} here.")]), text
+    allowed = ["$0.85$", "`0.85`", "| 0.85 |", "[a](https://arxiv.org/abs/1412.6980)", "1.15 GB"]
+    allowed += [
+        "arXiv 2109.14449",
+        "a 95 % interval",
+        "section 8. Then",
+        "By hand: 0.85",
+        "48 bits",
+    ]
+    for text in allowed:
+        assert not quoted_results([new_markdown_cell(text)]), text
 
 
 def test_kernel_is_python3(either):
