@@ -103,11 +103,23 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
-def map_by_prefix(lengths: Sequence[int], values: Sequence[float], title: str) -> Figure:
-    """mAP@all (0..1) of the first bits of one run's codes, against how many are used."""
+def map_by_prefix(
+    lengths: Sequence[int], values: Sequence[float], title: str, others: np.ndarray | None = None
+) -> Figure:
+    """mAP@all (0..1) of the first bits of one run's codes, against how many are used.
+
+    others: (orders, lengths), the same with the bits in other orders, drawn as a band.
+    """
     figure, axis = frames.chart(title, 3)
-    axis.plot(lengths, 100 * np.asarray(values), color=frames.BLUE, marker="o", markersize=4)
+    if others is not None:
+        low, high = 100 * others.min(axis=0), 100 * others.max(axis=0)
+        label = f"{len(others)} random orders"
+        axis.fill_between(lengths, low, high, color=frames.GREY, alpha=0.35, label=label)
+    look: dict[str, Any] = {"color": frames.BLUE, "marker": "o", "markersize": 4}
+    axis.plot(lengths, 100 * np.asarray(values), label="given order", **look)
     axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)", ylim=(0, None))
+    if others is not None:
+        frames.legend(figure, axis)
     return figure
 
 

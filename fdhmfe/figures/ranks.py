@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from fdhmfe.figures import frames
 from fdhmfe.figures.names import shown
@@ -31,6 +32,32 @@ def precision_at_ranks(rankings: Mapping[str, np.ndarray]) -> Figure:
         axis.set_title(f"{title}: AP {precision[right].mean():.3f}", fontsize=9)
     axes[-1].set_xlabel("rank")
     frames.legend(figure, axes[0])
+    return figure
+
+
+def tied_orders(orders: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
+    """Orders of the same images, one row each: those in one box are tied, so may change places.
+
+    orders: title -> (N,) bool, True where the image at that rank is right; sizes: how many images
+    are at distance 0, 1, 2, and so on, N in all.
+    """
+    count = sum(sizes)
+    figure, (axis,) = frames.panels(1, 1, (frames.WIDTH, 0.5 * len(orders) + 0.9))
+    for row, right in enumerate(orders.values()):
+        for rank, ok in enumerate(right, start=1):
+            look = {"color": frames.RIGHT if ok else frames.WRONG, "ha": "center", "va": "center"}
+            axis.text(rank, row, "✓ right" if ok else "✗ wrong", fontsize=9, **look)
+        for size, last in zip(sizes, np.cumsum(sizes), strict=True):
+            place = (last - size + 0.55, row - 0.35)
+            axis.add_patch(Rectangle(place, size - 0.1, 0.7, fill=False, edgecolor=frames.BLACK))
+    middles = np.cumsum(sizes) - (np.array(sizes) - 1) / 2
+    for distance, middle in enumerate(middles):
+        axis.text(middle, -0.7, f"distance {distance}", fontsize=9, ha="center", color=frames.GREY)
+    axis.set(xlim=(0.5, count + 0.5), ylim=(len(orders) - 0.5, -1), xlabel="rank")
+    axis.set_xticks(range(1, count + 1))
+    axis.set_yticks(range(len(orders)), list(orders))
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
     return figure
 
 

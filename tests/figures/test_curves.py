@@ -88,3 +88,19 @@ def test_per_class_names_the_ends(classes):
     named = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert named == ["c0", f"c{classes - 1}"]
     assert [bar.get_height() for bar in figure.axes[0].patches] == list(100 * values)
+
+
+def test_tied_orders_boxes_join_the_ranks_of_one_distance():
+    orders = {"best": np.array([True, True, False]), "worst": np.array([True, False, True])}
+    axis = ranks.tied_orders(orders, sizes=[1, 2]).axes[0]
+    assert [round(box.get_width(), 1) for box in axis.patches] == [0.9, 1.9] * 2
+    assert [text.get_text()[0] for text in axis.texts if text.get_text()[0] in "✓✗"] == [*"✓✓✗✓✗✓"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["best", "worst"]
+
+
+def test_a_prefix_curve_has_a_band_of_other_orders_if_there_are_any():
+    others = np.array([[0.1, 0.5], [0.3, 0.4]])
+    assert not curves.map_by_prefix([1, 2], [0.2, 0.6], "").axes[0].collections
+    (band,) = curves.map_by_prefix([1, 2], [0.2, 0.6], "", others).axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((10, 50))

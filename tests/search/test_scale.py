@@ -68,7 +68,7 @@ def test_charts_say_their_units():
     by_bits = pd.DataFrame({"bits": [12, 24], "n": [1000, 1000], "found": [0.1, 0.2]})
     trade = pd.DataFrame({"kind": ["flat", "ivf"], "effort": ["", 4], "cpu_ms": [2, 1.0]})
     trade["recall"] = [1, 0.9]
-    memory = pd.DataFrame({"what": ["codes", "floats"], "bytes": [6, 8], "map": [0.5, 0.4]})
+    memory = pd.DataFrame({"what": ["codes", "int8"], "bytes": [6, 8], "map": [0.5, 0.4]})
     cost = pd.DataFrame({"n": [10**3, 10**4], "cpu_ms": [0.1, 0.2]})
     figures = [
         searches.recall_by_bits(by_bits, "title"),
