@@ -54,7 +54,7 @@ class Lesson:
 
         `check` is for what must hold on any data, this is for what need not.
         """
-        print(f"✓ here: {claim}" if holds else f"✗ not here: {claim}. {otherwise}")
+        print(f"✓ here: {claim}" if holds else f"✗ not here: {claim}\n  → {otherwise}")
 
     def save(self, figure: Figure, name: str) -> None:
         """Save a figure as PNG, SVG and PDF below results/<profile>/figures."""

@@ -264,4 +264,4 @@ def test_an_observation_that_fails_is_said_and_stops_nothing(capsys):
     lab.observe("it is so", True, "Or not.")
     lab.observe("it is so", False, "Or not.")
     said = capsys.readouterr().out.splitlines()
-    assert said == ["✓ here: it is so", "✗ not here: it is so. Or not."]
+    assert said == ["✓ here: it is so", "✗ not here: it is so", "  → Or not."]
