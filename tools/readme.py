@@ -80,7 +80,7 @@ def words(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    return table.reset_index().to_markdown(index=False, disable_numparse=True)
+    return table.fillna("").reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def replaced(readme: str, new: str) -> str:

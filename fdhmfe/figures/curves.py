@@ -25,9 +25,10 @@ COLOURS = {
     "references": frames.BLACK,
 }
 OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
-REFERENCES = ("class-id", "cosine", "unquantised")
+# Rows that a run brings beside its method's own, and their families
+REFERENCES = {"class-id": "controls", "cosine": "controls", "unquantised": "references"}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
-LINES = (":", "-.", "--")
+LINES = (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)))
 OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
 
@@ -39,7 +40,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     the kit does not know come last, each with a colour and a marker of its own.
     """
     known = {m.name: (m.title, m.family) for m in METHODS.values()}
-    known |= {name: (name, "references") for name in REFERENCES}
+    known |= {name: (name, family) for name, family in REFERENCES.items()}
     wanted = list(dict.fromkeys(names))
     variants = {name: name.partition(", ")[0] for name in wanted if name not in known}
     variants = {name: method for name, method in variants.items() if method in METHODS}

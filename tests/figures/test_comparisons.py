@@ -101,7 +101,7 @@ def test_map_by_bits_names_each_line_once_in_the_panel_of_its_family():
     named = {axis.get_title("left"): [t.get_text() for t in axis.texts] for axis in figure.axes[:4]}
     assert named == {
         **{"ours": ["FDH-MFE", "FDH-MFE+"], "projections": ["LSH"]},
-        **{"parts": ["SEMICON"], "references": ["class-id"]},
+        **{"parts": ["SEMICON"], "controls": ["class-id"]},
     }
     every = [*METHODS, *REFERENCES]
     assert sum(len(axis.texts) for axis in drawn(every).axes) == len(every)
