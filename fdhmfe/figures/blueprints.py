@@ -87,13 +87,13 @@ def vector(axis: Axes, parts: dict[str, int]) -> None:
     colours = [frames.GREEN, frames.VERMILION, *[frames.GREY] * len(parts)]
     for (name, count), colour in zip(parts.items(), colours, strict=False):
         axis.barh(3.6, scale * count, 0.45, start, color=colour, alpha=0.35, edgecolor="black")
-        axis.text(start + scale * count / 2, 3.58, str(count), fontsize=7, ha="center", va="center")
+        axis.text(start + scale * count / 2, 3.58, str(count), fontsize=8, ha="center", va="center")
         label = name.removeprefix("foreground ")
-        axis.text(start + scale * count / 2, 3.25, label, fontsize=7, ha="center", va="top")
+        axis.text(start + scale * count / 2, 3.25, label, fontsize=8, ha="center", va="top")
         start += scale * count
     first = start - scale * sum(n for name, n in parts.items() if name.startswith("foreground"))
     text = "foreground means,\nby stage"
-    axis.text((first + start) / 2, 2.95, text, fontsize=7, ha="center", va="top")
+    axis.text((first + start) / 2, 2.95, text, fontsize=8, ha="center", va="top")
 
 
 def box(axis: Axes, x: float, y: float, width: float, text: str, colour: str) -> None:
@@ -119,7 +119,7 @@ def sign_and_relaxed(values: np.ndarray, signed: np.ndarray, relaxed: np.ndarray
     figure, axis = frames.chart("the loss of one image when one number of its code moves", 2.4)
     axis.plot(values, signed, color=frames.VERMILION, linestyle="--", label="of the signs: flat")
     axis.plot(values, relaxed, color=frames.BLUE, label="of u itself: a slope")
-    axis.set(xlabel="$u_1$ (its proxy's bit is +1)", ylabel="proxy loss")
+    axis.set(xlabel="u₁ (its proxy's bit is +1)", ylabel="proxy loss")
     axis.legend(frameon=False, fontsize=8)
     return figure
 
