@@ -156,8 +156,8 @@ def test_a_wheel_needs_no_checkout(installed, tmp_path):
 
 @pytest.mark.slow
 def test_a_wheel_has_what_notebooks_read_from_the_repository(installed, tmp_path):
-    script = "from fdhmfe.runs import tables; from fdhmfe.figures import searches; "
-    script += "print(len(tables.read_published()) > 9, searches.BENCHMARK.is_file())"
+    script = "from fdhmfe.runs import published; from fdhmfe.figures import searches; "
+    script += "print(len(published.read_published()) > 9, searches.BENCHMARK.is_file())"
     done = subprocess.run(
         [sys.executable, "-c", script],
         **dict(cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)}),

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from fdhmfe import config
 from fdhmfe.codes import nearest, pack
 from fdhmfe.config import profiles
-from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.data.report import of_published
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
 from fdhmfe.runs import experiment, ledger, plan, results, tables
@@ -71,12 +71,10 @@ def words(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
     plans = "main" if (rows.protocol == "all-classes").all() else "folds"
     planned = len(plan.planned([plans], "laptop", "cub200"))
     (found,) = own.query_classes.unique()
-    published = SOURCES["cub200"].classes
-    classes = f"{found} of {published} classes" if found < published else f"{found} classes"
     missing = f" So far {len(own)} of {planned} runs are made." if len(own) < planned else ""
     tuned = any(profiles.tuning("laptop", "tail", name) for name in own.method.unique())
     untuned = "" if tuned else " No settings are tuned yet: all methods have the profile's."
-    return f"{tables.caption(rows, own, classes)}.{missing}{untuned}"
+    return f"{tables.caption(rows, own, of_published('cub200', found))}.{missing}{untuned}"
 
 
 def markdown(table: pd.DataFrame) -> str:

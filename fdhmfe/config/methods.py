@@ -78,6 +78,13 @@ METHODS: Mapping[str, Composition] = {
         Composition("semicon", "SEMICON", "parts", "semicon", "adsh"),
     )
 }
+# Rows that a run brings beside its method's own, and their families: the first two from the
+# classifier's run, the last from FDH-MFE's
+REFERENCES: Mapping[str, str] = {
+    "class-id": "controls",
+    "cosine": "controls",
+    "unquantised": "references",
+}
 
 
 def find(method: str) -> Composition:

@@ -64,8 +64,12 @@ def is_subset(dataset: Dataset) -> bool:
 
 def classes_told(dataset: Dataset) -> str:
     """How many classes there are, for a caption: "100 of 200 classes" if more are published."""
-    found = len(dataset.classes)
-    known = SOURCES[dataset.name].classes if dataset.name in SOURCES else found
+    return of_published(dataset.name, len(dataset.classes))
+
+
+def of_published(name: str, found: int) -> str:
+    """`classes_told` of a data set's name and the number of its classes that are there."""
+    known = SOURCES[name].classes if name in SOURCES else found
     return f"{found} of {known} classes" if found < known else f"{found} classes"
 
 

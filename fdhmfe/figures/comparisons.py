@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
-from fdhmfe.config.methods import METHODS
+from fdhmfe.config.methods import METHODS, REFERENCES
 from fdhmfe.figures import frames
-from fdhmfe.figures.curves import COLOURS, REFERENCES, styles
+from fdhmfe.figures.curves import COLOURS, styles
 
 VERDICTS: Mapping[str, Mapping[str, Any]] = {  # of tables.paired_costs, and their marks
     "costs": dict(color=frames.BLUE, marker="o", linestyle="", markersize=7),

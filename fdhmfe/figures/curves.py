@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe.config.methods import METHODS
+from fdhmfe.config.methods import METHODS, REFERENCES
 from fdhmfe.figures import frames
 from fdhmfe.metrics import evaluate, hamming_distance
 
@@ -25,8 +25,6 @@ COLOURS = {
     "references": frames.BLACK,
 }
 OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
-# Rows that a run brings beside its method's own, and their families
-REFERENCES = {"class-id": "controls", "cosine": "controls", "unquantised": "references"}
 MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
 LINES = (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)))
 OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))

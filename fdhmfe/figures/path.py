@@ -10,6 +10,7 @@ from matplotlib.patches import ConnectionPatch
 from PIL import Image
 
 from fdhmfe.figures import frames
+from fdhmfe.metrics import average_precision
 
 CODES = np.array([[1, -1, 1, 1, -1, 1, -1, -1], [1, 1, 1, 1, -1, 1, 1, -1]])  # 2 bits apart
 RANKING = (True, True, False, True)
@@ -29,7 +30,7 @@ def course_path(image: Image.Image) -> Figure:
     The codes are small ones, made by hand, so that the distance and the score can be counted.
     """
     figure, axes = frames.panels(6, 3, (frames.WIDTH / 3, 1.65))
-    facts = {"apart": int((CODES[0] != CODES[1]).sum()), "score": average_precision(RANKING)}
+    facts = {"apart": int((CODES[0] != CODES[1]).sum()), "score": score(RANKING)}
     for axis, (name, words, notebooks) in zip(axes, STEPS, strict=True):
         axis.set(xticks=[], yticks=[], anchor="N")
         axis.spines[:].set_visible(False)
@@ -52,10 +53,11 @@ def course_path(image: Image.Image) -> Figure:
     return figure
 
 
-def average_precision(right: Sequence[bool]) -> float:
-    """Mean of the precision at each right image."""
-    hits = np.flatnonzero(right) + 1
-    return float((np.arange(1, len(hits) + 1) / hits).mean())
+def score(right: Sequence[bool]) -> float:
+    """The average precision of a ranking, by the metric itself: image i gets distance i."""
+    codes = 1 - 2 * np.tri(len(right), k=-1, dtype=np.int8)  # i times -1
+    labels = [1], np.array(right, int)
+    return average_precision(np.ones((1, len(right)), np.int8), codes, *labels).item()
 
 
 def strip(axis: Axes, code: np.ndarray, top: float) -> None:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fdhmfe.config.settings import load
-from fdhmfe.data.fetch.sources import SOURCES
-from fdhmfe.runs import plan
-from fdhmfe.runs.ledger import HASHES, METRICS, RUNS
+from fdhmfe.data.report import of_published
+from fdhmfe.runs import ledger, plan
 from fdhmfe.support.places import shipped
 
 PROFILE, DATASET = "laptop", "cub200"
@@ -37,7 +36,7 @@ class Birds(NamedTuple):
     @property
     def classes(self) -> str:
         """How many of the published classes the images are of."""
-        return f"{self.made.query_classes.max()} of {SOURCES[DATASET].classes} classes"
+        return of_published(DATASET, self.made.query_classes.max())
 
 
 def birds(name: str) -> Birds:
@@ -46,7 +45,7 @@ def birds(name: str) -> Birds:
     Rows are taken as they are, whatever code made them: who edits a loss still sees them.
     """
     wanted = plan.planned([name], PROFILE, DATASET)
-    table, made = read(METRICS), read(RUNS)
+    table, made = read(ledger.METRICS), read(ledger.RUNS)
     made = made[made.dataset == DATASET]
     found = {key(row): row["run_id"] for row in made.to_dict("records")}
     keys = [key(vars(load(PROFILE, dataset=DATASET, **run))) for run in wanted]
@@ -61,7 +60,7 @@ def read(name: str) -> pd.DataFrame:
     path = shipped(f"results/{PROFILE}/tables/{name}")
     if not path.is_file():
         return pd.DataFrame(columns=["run_id", "dataset"])
-    return pd.read_csv(path, keep_default_na=False, low_memory=False, dtype=HASHES)
+    return ledger.read(path)
 
 
 def key(settings: Any) -> tuple[str, ...]:

@@ -54,8 +54,13 @@ def rows(output_dir: Path, name: str) -> pd.DataFrame:
         return pd.DataFrame({"run_id": []})
     runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"], dtype=str)
     known = runs.run_id[runs.source_hash == source_hash()]
-    table = pd.read_csv(tables / name, keep_default_na=False, low_memory=False, dtype=HASHES)
+    table = read(tables / name)
     return table[table.run_id.isin(known)]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """One of the tables as it is, whatever code made its rows; empty fields are empty strings."""
+    return pd.read_csv(path, keep_default_na=False, low_memory=False, dtype=HASHES)
 
 
 def rows_of(output_dir: Path, name: str, run_ids: Sequence[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import save
 
+from fdhmfe.config.methods import REFERENCES
 from fdhmfe.config.settings import Config
 from fdhmfe.runs.scoring import CODE_ARRAYS, READ_OUT
 from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
@@ -32,8 +33,6 @@ SCORED = (
     *("metric", "k", "ties", "n_query", "n_database", "value"),
 )
 COLUMNS = ("run_id", *SHOWN, *SCORED)  # of metrics.csv
-# Rows beside the methods: the first two from the classifier's run, the last from FDH-MFE's
-REFERENCES = ("class-id", "cosine", "unquantised")
 # Settings that change no result: where files are, whether to reuse runs, how many workers help
 PLACES = ("data_dir", "weights", "results_dir", "reuse", "workers")
 # The code that a run's codes and scores depend on. (Settings, images and weights are in the run's

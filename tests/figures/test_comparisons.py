@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from fdhmfe.config.methods import METHODS
+from fdhmfe.config.methods import METHODS, REFERENCES
 from fdhmfe.figures import comparisons
 from fdhmfe.figures.comparisons import VERDICTS
-from fdhmfe.runs.results import REFERENCES
 
 NONE = "cannot tell"
 

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fdhmfe.config.profiles import METHODS
+from fdhmfe.config.methods import METHODS, REFERENCES
 from fdhmfe.figures import curves, ranks
-from fdhmfe.runs.results import REFERENCES
 
 ROWS = {*METHODS, *REFERENCES}
 

@@ -20,4 +20,4 @@ def test_the_six_steps_are_named_and_their_numbers_are_counted():
 
 
 def test_average_precision_by_hand():
-    assert path.average_precision((False, True)) == pytest.approx(0.5)
+    assert path.score((False, True)) == pytest.approx(0.5)

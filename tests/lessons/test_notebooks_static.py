@@ -11,13 +11,12 @@ from nbformat.v4 import new_markdown_cell
 
 from fdhmfe import config
 from fdhmfe.lessons import lesson
-from fdhmfe.lessons.notebooks import NOTEBOOKS, declared_parameters, ordered_notebooks
+from fdhmfe.lessons.notebooks import HAN, NOTEBOOKS, declared_parameters, ordered_notebooks
 
 PATHS = ordered_notebooks()
 SOLUTIONS = ordered_notebooks(NOTEBOOKS / "solutions")
 CONCEPTS = ("04_stages", "05_background", "06_graph", "07_losses", "02_metrics")
 CLAIM = re.compile(r"lab\.(check|observe)\(")
-HAN = re.compile(r"[\u4e00-\u9fff]")
 # What is no prose: code, formulas, links and what they point at, rows of tables, names of papers.
 NO_PROSE = re.compile(
     r"```.*?```|`[^`]*`|\$\$?[^$]+\$\$?|\]\([^)]*\)|^\|.*$|(?i:arxiv|doi):?\s*[\d.]+\S*",

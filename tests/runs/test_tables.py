@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 import pytest
 
-from fdhmfe.runs import tables
+from fdhmfe.runs import published, tables
 
 COMMON = dict(dataset="toy", backbone="embedded", trainable="none", profile="quick")
 COMMON |= dict(protocol="all-classes", database_codes="network", metric="mAP", ties="expected")
@@ -240,15 +240,15 @@ def test_spans_compare_only_objectives_that_every_network_has():
 def test_published_numbers_stand_beside_ours_of_the_same_rule():
     table = rows({("csq", "full", 48): [0.7, 0.9], ("orthohash", "full", 48): [0.6, 0.6]})
     solved = rows({("a2-net", "full", 48): [0.5]}).assign(database_codes="dcc")
-    found = tables.beside_published(pd.concat([table, solved]), "CUB-200-2011")
-    published = tables.read_published().set_index(["dataset", "method", "bits", "protocol"])
+    found = published.beside_published(pd.concat([table, solved]), "CUB-200-2011")
+    logged = published.read_published().set_index(["dataset", "method", "bits", "protocol"])
     protocol = "seen@seen (190 of 200 classes seen)"
-    wanted = published.map_percent.loc["CUB-200-2011", "CSQ", 48, protocol].item() / 100
+    wanted = logged.map_percent.loc["CUB-200-2011", "CSQ", 48, protocol].item() / 100
     assert found.set_index("method").loc["CSQ", ["mAP", "published"]].tolist() == pytest.approx(
         [0.8, wanted]
     )
     assert found.set_index("method").place.to_dict() == {"A2-Net": 1, "CSQ": 1, "OrthoHash": 2}
-    assert tables.beside_published(table, "no such set").empty
+    assert published.beside_published(table, "no such set").empty
     ranges = found.set_index("method")["range"]
     assert ranges["CSQ"] == pytest.approx(0.2) and math.isnan(ranges["A2-Net"])
 
@@ -257,12 +257,12 @@ def test_pairs_in_another_order_than_the_published_one_are_named_with_both_gaps(
     both = [("a", 0.8, 0.02, 0.5), ("b", 0.7, 0.01, 0.6), ("c", 0.69, 0.03, 0.65), ("d", 0.1, 0, 0)]
     order = pd.DataFrame(both, columns=["method", "mAP", "range", "published"])
     order = order.assign(database_codes="network", bits=12)
-    found = tables.turned_pairs(order)
+    found = published.turned_pairs(order)
     assert found[["better here", "better in print", "clear"]].to_numpy().tolist() == [
         *(["a", "b", True], ["a", "c", True], ["b", "c", False])
     ]
     assert found.iloc[0][["gap here", "gap in print"]].tolist() == pytest.approx([0.1, 0.1])
-    assert not tables.turned_pairs(order.assign(range=math.nan)).clear.any()
+    assert not published.turned_pairs(order.assign(range=math.nan)).clear.any()
 
 
 def test_a_caption_says_what_the_numbers_are(table):
@@ -291,7 +291,7 @@ def test_exports_hold_the_same_numbers(table, tmp_path):
     assert latex.count("\\midrule") == 4  # below the heads, and between four groups
 
 
-@pytest.mark.parametrize("read", [tables.read_published, tables.read_unseen])
+@pytest.mark.parametrize("read", [published.read_published, published.read_unseen])
 def test_published_numbers_carry_protocol_rule_and_source(read):
     published = read()
     assert {"dataset", "protocol", "method", "bits", "database_codes", "source"} <= set(published)
