@@ -56,25 +56,56 @@ def birds() -> str:
     parts = [FAIR]
     plain = metrics[metrics.protocol == "all-classes"]
     if len(plain):
-        parts += [words(plain, runs), markdown(tables.pivot_cells(tables.map_cells(plain)))]
+        cells = tables.map_cells(plain)
+        parts += [words(plain, runs), markdown(tables.pivot_cells(cells)), verdicts(cells)]
     folds = metrics[metrics.protocol.isin(tables.OPEN)]
     if len(folds):
         found = tables.pivot_open(tables.seen_unseen(folds))
         parts += ["The same codes on classes seen and never seen. " + words(folds, runs)]
         parts += [markdown(found)]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def words(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """The caption of a table, with how many of its planned runs are in it."""
+    """The caption of a table, with how many of its planned runs are in it and what they cost."""
     own = runs[runs.run_id.isin(rows.run_id)]
-    plans = "main" if (rows.protocol == "all-classes").all() else "folds"
-    planned = len(plan.planned([plans], "laptop", "cub200"))
+    name = "main" if (rows.protocol == "all-classes").all() else "folds"
+    planned = plan.planned([name], "laptop", "cub200")
     (found,) = own.query_classes.unique()
-    missing = f" So far {len(own)} of {planned} runs are made." if len(own) < planned else ""
-    tuned = any(profiles.tuning("laptop", "tail", name) for name in own.method.unique())
-    untuned = "" if tuned else " No settings are tuned yet: all methods have the profile's."
-    return f"{tables.caption(rows, own, of_published('cub200', found))}.{missing}{untuned}"
+    untuned = [each for each in own.method.unique() if not profiles.tuning("laptop", "tail", each)]
+    said = [tables.caption(rows, own, of_published("cub200", found))]
+    said += [f"Not tuned: {', '.join(untuned)}"] if untuned else []
+    return f"{'. '.join(said)}. {cost(own, planned)}"
+
+
+def cost(own: pd.DataFrame, planned: plan.Runs) -> str:
+    """Hours of one core that a table's runs took, and an estimate for all that are planned.
+
+    A method of which no run is made is counted as the mean of the others.
+    """
+    seconds = own.groupby("method").seconds.mean()
+    whole = sum(seconds.get(run["method"], own.seconds.mean()) for run in planned)
+    spent = f"{len(own)} of {len(planned)} runs are made: {own.seconds.sum() / 3600:.1f} hours"
+    if len(own) == len(planned):
+        return f"All {spent} of one core."
+    return f"So far {spent} of one core. All would take about {whole / 3600:.0f}."
+
+
+def verdicts(cells: pd.DataFrame) -> str:
+    """What the main table says about both of ours; a part of it if rows are missing."""
+    pairs = [("fdh-mfe", None, "the best baseline"), ("fdh-mfe+", ["softmax"], "the control")]
+    said = []
+    for method, rivals, whom in pairs:
+        gains = tables.gain_over_best(cells, method, rivals).dropna(subset=["gain"])
+        each = [
+            f"{100 * row.gain:+.1f} at {row.bits} bits ({row.rival}"
+            f"{'' if abs(row.gain) > row.spread else ', not clear'})"
+            for row in gains.itertuples()
+        ]
+        if each:
+            said.append(f"`{method}` minus {whom}, in points of mAP: {', '.join(each)}.")
+    clear = "A difference is clear if it is larger than the range over seeds of both methods"
+    return " ".join([*said, f"{clear}; with one seed none is."]) if said else ""
 
 
 def markdown(table: pd.DataFrame) -> str:

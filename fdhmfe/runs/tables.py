@@ -204,6 +204,13 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def seeds_told(rows: pd.DataFrame) -> str:
+    """How many seeds a cell has: "3 seeds", or "1 to 3 seeds" if a table is not finished."""
+    cells = rows.groupby(["method", "variant", "bits", "fold"], dropna=False).seed.nunique()
+    few, many = cells.min(), cells.max()
+    return counted(many, "seed") if few == many else f"{few} to {counted(many, 'seed')}"
+
+
 def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
     """What a table's numbers are: measure, data, regime, protocol, seeds, folds and device.
 
@@ -223,7 +230,7 @@ def caption(rows: pd.DataFrame, runs: pd.DataFrame, classes: str) -> str:
         f"protocol {told(own, 'protocol')}",
         *(f"{queries} queries, {items} database images" for queries, items in sizes[:1]),
         "network codes",
-        counted(own.seed.nunique(), "seed") + (f", {counted(folds, 'fold')}" if folds else ""),
+        seeds_told(own) + (f", {counted(folds, 'fold')}" if folds else ""),
         f"profile {told(own, 'profile')}, {told(runs, 'device')}",
     ]
     if len(sizes) > 1:  # each fold has its own

@@ -277,6 +277,12 @@ def test_a_caption_says_what_the_numbers_are(table):
     assert "1 seed, 2 folds" in said and "queries" not in said
 
 
+def test_a_caption_tells_cells_with_fewer_seeds(table):
+    unfinished = table[(table.seed == 0) | (table.method == "csq")]
+    said = tables.caption(unfinished, pd.DataFrame({"device": ["cpu"]}), "9 classes")
+    assert "; 1 to 2 seeds;" in said
+
+
 def test_exports_hold_the_same_numbers(table, tmp_path):
     paths = tables.export_cells(tables.map_cells(table), tmp_path / "map", "toy, 2 seeds")
     assert [path.name for path in paths] == ["map.csv", "map.md", "map.tex"]
