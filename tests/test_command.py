@@ -77,7 +77,7 @@ def test_a_misspelt_command_or_option_gets_the_nearest(capsys):
     [
         (["train", "--bits", "many"], "bits='many' must be int, not str"),
         (["train", "--trainable", "yes"], "trainable='yes' is not known"),
-        (["train", "--workers=-1"], "workers=-1 must not be negative"),
+        (["train", "--workers=-1"], "workers=-1 must be 0 or more"),
         (["train", "--precision", "16"], "precision='16' is not known"),
         (["train", "--data-dir", "birds"], "dataset 'toy' draws its own images"),
         (["sweep", "--methods", "csx"], "did you mean 'csq'"),

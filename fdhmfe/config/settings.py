@@ -1,11 +1,12 @@
 """All settings of a run in one frozen, typed object. Profiles, variants and tuning change a few."""
 
 import inspect
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fdhmfe.config.methods import CODERS, METHODS, NETWORKS, OBJECTIVES, Composition, compose, find
 from fdhmfe.config.profiles import DATASETS, PROFILES, tuning, variant_settings
@@ -125,11 +126,49 @@ FOLDS = 5  # of protocol folds: each class is unseen in one of them
 PARTS = ("method", "network", "objective", "coder")
 PATHS = ("data_dir", "weights", "results_dir")  # settings that are paths
 
-POSITIVE = (
-    *("bits", "toy_classes", "toy_train", "toy_test", "image_size", "embedded_epochs", "views"),
-    *("grid", "stages", "width", "keep", "nodes"),
-    *("epochs", "batch_size", "learning_rate", "scale"),
-)
+
+class Range(NamedTuple):
+    """The numbers from `low` to `high`, without an end that is open. NaN is in no range."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low}" if self.open_low else f"{self.low} or more"
+        high = f"less than {self.high}" if self.open_high else f"{self.high} or less"
+        return low if self.high == math.inf else f"{low}, and {high}"
+
+
+AT_LEAST_1 = Range(1)
+WEIGHT = Range(0, open_high=True)  # 0 switches a term off; infinity is no weight
+RATE = Range(0, open_low=True, open_high=True)
+SHARE = Range(0, 1, open_high=True)
+RANGES: Mapping[str, Range] = {
+    "bits": Range(1, 256),  # beyond, drawing proxies takes minutes
+    "seed": Range(0, 2**32 - 1),  # what every random generator takes
+    "toy_classes": Range(2),
+    **dict.fromkeys(("toy_train", "toy_test", "embedded_epochs", "epochs"), AT_LEAST_1),
+    "image_size": Range(32),  # the deepest of five halvings has one pixel left
+    "validation_share": Range(0, 1, open_low=True, open_high=True),
+    "fold": Range(0, FOLDS - 1),
+    "views": Range(2),  # the image and its mirror
+    **dict.fromkeys(("grid", "stages", "width", "keep", "nodes"), AT_LEAST_1),
+    **dict.fromkeys(("graph_depth", "workers"), Range(0)),
+    **dict.fromkeys(("dropout", "label_smoothing"), SHARE),
+    "margin": Range(0, 2),  # between cosines
+    "triplet_margin": Range(0, 1),
+    **dict.fromkeys(("token_weight", "class_weight", "balance_weight"), WEIGHT),
+    **dict.fromkeys(("decorrelation_weight", "background_weight", "triplet_weight"), WEIGHT),
+    **dict.fromkeys(("quantisation_weight", "loss_weight", "weight_decay"), WEIGHT),
+    "batch_size": Range(2),  # batch norm and triplets compare images
+    **dict.fromkeys(("scale", "learning_rate", "backbone_learning_rate"), RATE),
+}
 
 
 def load(profile: str = "quick", **overrides: Any) -> Config:
@@ -165,19 +204,14 @@ def load(profile: str = "quick", **overrides: Any) -> Config:
 
 def check_values(config: Config) -> None:
     """ValueError for a number out of range, or a setting that would have no effect."""
-    for name in POSITIVE:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{name}={getattr(config, name)} must be positive")
-    if config.workers < 0:
-        raise ValueError(f"workers={config.workers} must not be negative; 0 means none")
-    if config.views < 2:
-        raise ValueError(f"views={config.views} must be at least 2: the image and its mirror")
+    for name, allowed in RANGES.items():
+        value = getattr(config, name)
+        if not allowed.holds(value):
+            raise ValueError(f"{name}={value} must be {allowed}: {meanings()[name]}")
     if config.keep > config.nodes:
         raise ValueError(
             f"keep={config.keep} is more than nodes={config.nodes}: every kept token is also a node"
         )
-    if not 0 <= config.fold < FOLDS:
-        raise ValueError(f"fold={config.fold} must be 0 to {FOLDS - 1}")
     if config.data_dir and config.dataset == "toy":
         raise ValueError(
             f"data_dir={config.data_dir!r} has no effect: dataset 'toy' draws its own images; "
