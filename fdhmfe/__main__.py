@@ -245,6 +245,41 @@ def encode(
     encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
 
 
+def search(
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")],
+    *,
+    album: Annotated[Path, arg(name="in", metavar="FOLDER")],
+    run: str = "",
+    k: int = 10,
+    out: Path = Path("neighbours"),
+    bits: int = 48,
+    given: Annotated[dict[str, str], options(lambda: (*MOVED, "backbone"))],
+) -> None:
+    """Find the pictures of a folder that are nearest to a photograph.
+
+    It prints their names and distances, and writes a contact sheet, JSON and CSV. The folder needs
+    no labels. Its codes are kept in data/cache/albums, so that the next question is answered at
+    once. Without a run, the features of a pretrained backbone are hashed (ITQ, fitted to the
+    folder): MobileNetV2 with ImageNet's weights, from the file --weights or downloaded.
+
+    Args:
+        album: the folder, searched with its subfolders
+        run: a finished run, results/<profile>/runs/<run_id>; if none, nothing is trained
+        k: how many pictures to find
+        out: folder for neighbours.png, neighbours.json and neighbours.csv
+        bits: code length, if there is no run
+    """
+    from fdhmfe.encoding import neighbours
+
+    model = neighbours.open_model(run, album, bits=bits, **given)
+    answer = neighbours.find(photo, album, out, model, k)
+    print(f"{answer.model}, distances in bits")
+    print(answer.table.to_string(index=False))
+    if answer.copies:
+        print(f"left out: {answer.copies} copies of the photograph itself")
+    print(f"{out / 'neighbours.png'}, .json, .csv")
+
+
 def explore(
     run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
     *,
@@ -269,7 +304,7 @@ def explore(
 
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
-    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, explore)
+    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, search, explore)
 }
 
 if __name__ == "__main__":

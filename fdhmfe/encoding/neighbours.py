@@ -1,0 +1,152 @@
+"""From one photograph to the pictures of an album that are nearest to it.
+
+An album is any folder of pictures, without labels. Its codes are kept, so that a second question is
+answered at once. A folder OUT holds the answer:
+
+    OUT/neighbours.png          a contact sheet: the photograph, then its neighbours
+    OUT/neighbours.json, .csv   rank, name, distance in bits
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fdhmfe import search
+from fdhmfe.codes import Identity, unpack
+from fdhmfe.data.dataset import open_image
+from fdhmfe.encoding.encode import finish, gauge, work
+from fdhmfe.encoding.job import list_images, plan, read_identity, read_shards
+from fdhmfe.encoding.trained import TrainedRun, open_run
+from fdhmfe.encoding.untrained import open_untrained
+from fdhmfe.figures import frames
+from fdhmfe.runs.results import write_csv
+from fdhmfe.support.files import atomic, content_hash, file_hash, locked, write_json
+from fdhmfe.support.places import home
+
+SHARD = 256  # pictures per shard: what a killed job can lose
+COLUMNS = 5  # tiles per row of a contact sheet
+
+
+class Album(NamedTuple):
+    """The codes of those pictures of a folder that can be read."""
+
+    root: Path
+    names: np.ndarray  # (M,) relative to the root, sorted
+    codes: np.ndarray  # (M, K) int8 of -1 and +1
+    hashes: np.ndarray  # (M,) SHA-256 of each file, in hexadecimal
+    identity: Identity
+
+    def without(self, content: str) -> "Album":
+        """The album without pictures of this SHA-256."""
+        kept = self.hashes != content
+        return self._replace(
+            names=self.names[kept], codes=self.codes[kept], hashes=self.hashes[kept]
+        )
+
+
+class Answer(NamedTuple):
+    """The pictures of an album that are nearest to a photograph."""
+
+    photo: Path
+    root: Path  # of the album
+    table: pd.DataFrame  # rank, name, distance: the nearest first, equally near ones by name
+    bits: int
+    model: str  # what made the codes, in words
+    copies: int  # pictures of the album that are the photograph itself; they are left out
+
+
+def open_model(
+    run: str,
+    folder: Path,
+    *,
+    data_dir: str = "",
+    weights: str = "",
+    backbone: str = "",
+    bits: int = 48,
+) -> TrainedRun:
+    """A finished run; or, if none is named, a pretrained backbone and ITQ fitted to the folder.
+
+    data_dir, weights: where the run's files are, if they have moved. Without a run: the backbone's
+    weights and name, and the code length. Raises ValueError for settings that would have no effect.
+    """
+    if run:
+        if backbone:
+            raise ValueError(f"backbone={backbone!r} has no effect: the run has its own")
+        return open_run(run, data_dir, weights)
+    if data_dir:
+        raise ValueError(f"data_dir={data_dir!r} has no effect without a run")
+    root, names = list_images(folder)
+    key = content_hash(str(root), bits, backbone, weights)
+    pictures = [root / name for name in names]
+    return open_untrained(store() / key, pictures, bits=bits, backbone=backbone, weights=weights)
+
+
+def find(photo: Path, folder: Path, out: Path, model: TrainedRun, k: int) -> Answer:
+    """Search a folder's pictures for the k nearest to a photograph, and write the answer to `out`.
+
+    Raises DataError if the photograph cannot be read; ValueError if k is less than 1 or the folder
+    holds no other picture that can be read.
+    """
+    if k < 1:
+        raise ValueError(f"k={k} must be 1 or more")
+    query, content = model.encode([photo]), file_hash(photo)
+    whole = encoded(folder, model)
+    album = whole.without(content)
+    if not len(album.names):
+        raise ValueError(f"{folder} holds no other picture that can be read")
+    index = search.build("flat", album.identity, np.arange(len(album.names)), album.codes)
+    places, distances = (each[0] for each in index.search(query, k))
+    columns = {"rank": range(1, len(places) + 1), "name": album.names[places]}
+    table = pd.DataFrame(columns | {"distance": distances})
+    copies = len(whole.names) - len(album.names)
+    answer = Answer(photo, album.root, table, album.identity.bits, model.protocol, copies)
+    write(answer, out)
+    return answer
+
+
+def encoded(folder: Path, model: TrainedRun) -> Album:
+    """The album of a folder. Its codes are made where they are missing, and kept."""
+    place = store() / content_hash(str(folder.resolve()), model.model_id)
+    with locked(place / "album.lock"):
+        job = plan(folder, place / "codes", model, SHARD)
+        work(model, job, partial(next, gauge(job)))
+        finish(job, model)
+        identity, shards = read_identity(job.out), list(read_shards(job.out))
+    ids = np.concatenate([shard["ids"] for shard in shards])
+    words = np.concatenate([shard["words"] for shard in shards])
+    digests = np.concatenate([shard["sha256"] for shard in shards])
+    names = np.array([job.names[place] for place in ids])
+    hashes = np.array([bytes(row).hex() for row in digests])
+    order = np.argsort(names, kind="stable")
+    codes = unpack(words, identity.bits)
+    return Album(job.root, names[order], codes[order], hashes[order], identity)
+
+
+def store() -> Path:
+    """Where codes of albums are kept."""
+    return home() / "data" / "cache" / "albums"
+
+
+def write(answer: Answer, out: Path) -> None:
+    """Write the contact sheet, the JSON and the CSV of an answer."""
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(out / "neighbours.png") as partial_file:
+        sheet = contact_sheet(answer)
+        sheet.savefig(partial_file, format="png", dpi=130, bbox_inches="tight")
+    write_csv(out / "neighbours.csv", answer.table)
+    facts = {"photo": str(answer.photo), "album": str(answer.root), "model": answer.model}
+    found = answer.table.to_dict("records")
+    write_json(out / "neighbours.json", {**facts, "bits": answer.bits, "neighbours": found})
+
+
+def contact_sheet(answer: Answer) -> Figure:
+    """The photograph and its neighbours, each under its name and distance."""
+    rows = answer.table.itertuples()
+    titles = [f"{row.name}\n{row.distance} of {answer.bits} bits differ" for row in rows]
+    paths = [answer.photo, *(answer.root / name for name in answer.table.name)]
+    images = [open_image(path) for path in paths]
+    return frames.contact_sheet(images, ["your photograph", *titles], COLUMNS, side=1.9)
