@@ -158,6 +158,11 @@ def test_no_magics_no_installing_no_network(either):
         assert not re.search(r"\b(pip|urlopen|requests|wget|curl)\b", source)
 
 
+def test_class_names_are_not_cut_by_hand(either):
+    for source in sources(read(either), "code"):  # figures take them as they are; else `readable`
+        assert not re.search(r"classes\[[^\]]+\]\.", source), source[:80]
+
+
 def test_links_between_notebooks_hold(either):
     prose = "\n".join(sources(read(either), "markdown"))
     for name in re.findall(r"`(\d\d_\w+)`", prose):
