@@ -86,8 +86,13 @@ def test_there_are_notebooks():
 def test_opening_says_number_goal_needs_and_time(path, cells):
     number = path.stem[:2]
     assert re.match(rf"# {number} \S.*\n\nBy the end you can ", cells[0].source)
-    for row in ("You need", "You get", "Time", "Writes", "Paper"):
+    for row in ("You need", "You get", "Time", "Writes", "Paper", "Words"):
         assert f"| **{row}** |" in cells[1].source
+
+
+def test_opening_links_to_the_glossary_beside_it(path, cells):
+    assert re.search(r"\| \*\*Words\*\* \| \[.+\]\(glossary\.md\)", cells[1].source)
+    assert (path.parent / "glossary.md").is_file()
 
 
 def test_parameters_are_literals_with_the_kit_s_names(either):
