@@ -137,9 +137,11 @@ def neighbours(
 
 
 def frame(axis: Axes, image: Image.Image, title: str, colour: str, below: str) -> None:
-    """An image with a coloured border, between a title and a class name of the same colour."""
+    """An image in a square, coloured border, between a title and a class name of its colour."""
     axis.imshow(image)
-    axis.set(xticks=[], yticks=[])
+    reach = max(image.size) / 2
+    across, down = (np.array([-reach, reach]) + side / 2 - 0.5 for side in image.size)
+    axis.set(xticks=[], yticks=[], xlim=across, ylim=down[::-1])
     axis.set_title(title, fontsize=15, color=colour, pad=6)
     axis.set_xlabel(below, fontsize=11, color=colour)
     axis.spines[:].set(edgecolor=colour, linewidth=2.5)

@@ -18,7 +18,7 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # told apart by form and filling, too
 GROUPS = ("without labels", "learned from labels")
 ROOM = 4  # rungs: the name of a group is as high
 SEEDS_BELOW = 0.27  # rungs: single seeds stand so far below their mean
-COLUMN = 66  # points: a mean with its range is as wide
+COLUMN = 69  # points: a mean with its range is as wide
 MARKS = (("o", frames.BLUE), ("^", frames.ORANGE), ("s", frames.GREEN), ("D", frames.BLACK))
 
 
@@ -42,10 +42,12 @@ def rungs(scores: pd.DataFrame, title: str, reference: str = "") -> Figure:
         axis.hlines(height, own["mean"].min(), own["mean"].max(), color=frames.GREY, linewidth=1)
         for column, name in enumerate(kinds):
             values = 100 * scores.mAP[(scores.rung == rung) & (scores.classes == name)]
-            axis.plot(own["mean"][name], height, linestyle="", markersize=7, **LOOKS[name])
+            # Not clipped: a marker at 100 is as large as any.
+            whole: dict[str, Any] = {**LOOKS[name], "linestyle": "", "clip_on": False}
+            axis.plot(own["mean"][name], height, markersize=7, **whole)
             if len(values) > 1:
                 below = np.full(len(values), height - SEEDS_BELOW)
-                axis.plot(values, below, linestyle="", markersize=3, **LOOKS[name])
+                axis.plot(values, below, markersize=3, **whole)
             aside(axis, spread(values), height, column, LOOKS[name]["color"])
     for column, name in enumerate(kinds):
         sign = {"o": "●", "D": "◇"}[LOOKS[name]["marker"]]

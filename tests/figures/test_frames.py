@@ -54,6 +54,18 @@ def test_neighbours_name_the_class_of_the_query_and_of_wrong_hits(neighbours):
     assert names == [["Black", "footed", "Albatross"], [], ["St.", "Bernard"]]
 
 
+def test_neighbours_of_any_shape_stand_in_squares_of_one_size():
+    images = [Image.new("RGB", size) for size in ((8, 30), (30, 8), (20, 20))]
+    figure = frames.neighbours(images[:1], [images[1:]], ["a"], [["a", "b"]], np.array([[1, 12]]))
+    figure.draw_without_rendering()
+    sides = {round(side) for axis in figure.axes for side in axis.get_window_extent().size}
+    assert len(sides) == 1
+    for axis, image in zip(figure.axes, images, strict=True):
+        (low, high), (down, up) = axis.get_xlim(), axis.get_ylim()
+        assert (high - low, down - up) == (max(image.size), max(image.size))
+        assert (high + low, down + up) == (image.width - 1, image.height - 1)  # in the middle
+
+
 def test_what_stands_above_a_neighbour_does_not_touch_its_frame(neighbours):
     neighbours.draw_without_rendering()
     for axis in neighbours.axes:

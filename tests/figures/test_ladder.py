@@ -49,7 +49,10 @@ def test_one_run_has_no_range():
 
 
 def test_the_axis_has_no_place_below_0_or_above_100():
-    assert ladder.rungs(scores(), "title").axes[0].get_xlim() == (0, 100)
+    axis = ladder.rungs(scores(), "title").axes[0]
+    assert axis.get_xlim() == (0, 100)
+    drawn = [line for line in axis.lines if line.get_marker() in ("o", "D")]
+    assert drawn and not any(line.get_clip_on() for line in drawn)  # whole at either end
 
 
 def test_kinds_of_class_stand_over_their_columns_and_a_line_parts_the_groups():
