@@ -11,11 +11,11 @@ from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import ROOT, tool
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks, reading_minutes
+from fdhmfe.lessons.notebooks import GLOSSARY, NOTEBOOKS, ordered_notebooks, reading_minutes
 
 PATHS = ordered_notebooks()
-GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
-TERMS = re.findall(r"^\| \*\*(.+?)\*\* (.+?) `(\d\d_\w+)` \| (.+) \| (.+) \|$", GLOSSARY, re.M)
+WORDS = GLOSSARY.read_text(encoding="utf-8")
+TERMS = re.findall(r"^\| \*\*(.+?)\*\* (.+?) `(\d\d_\w+)` \| (.+) \| (.+) \|$", WORDS, re.M)
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJg"
     "gg=="
@@ -65,7 +65,7 @@ def test_the_plan_adds_up():
 
 
 def test_the_glossary_has_each_term_once_in_two_languages():
-    assert len(TERMS) == len(re.findall(r"^\| \*\*", GLOSSARY, re.M)) >= 40
+    assert len(TERMS) == len(re.findall(r"^\| \*\*", WORDS, re.M)) >= 40
     assert len({term for term, *_ in TERMS}) == len(TERMS)
     for term, _, _, english, chinese in TERMS:
         assert english.endswith(".") and chinese.endswith("。"), term
@@ -79,15 +79,15 @@ def test_a_term_occurs_in_the_notebook_that_introduces_it(term, name):
     assert term.lower() in prose(path).lower()
 
 
-def test_a_handout_has_notebooks_and_no_solutions(tmp_path):
+def test_a_handout_has_notebooks_and_the_glossary_they_link_to_and_no_solutions(tmp_path):
     handout = tool("handout")
     first, again = tmp_path / "a.zip", tmp_path / "b.zip"
     names = handout.pack(first)
     handout.pack(again)
-    assert names == [f"notebooks/{path.name}" for path in PATHS]
+    assert names == [f"notebooks/{path.name}" for path in (*PATHS, GLOSSARY)]
     assert first.read_bytes() == again.read_bytes()
     with zipfile.ZipFile(first) as archive:
-        for name in names:
+        for name in names[:-1]:
             assert b"solutions/" not in archive.read(name)
             nbformat.reads(archive.read(name).decode(), as_version=4)
 
@@ -104,7 +104,9 @@ def lesson(executed: bool = True) -> nbformat.NotebookNode:
     saved = new_output("stream", name="stdout", text="saved a.png")
     cells = [
         new_markdown_cell("# 00 A title\n\nBy the end you can read $\\frac{a}{2}$, not `$HOME`."),
-        new_markdown_cell("| | |\n|---|---|\n| **Time** | long |"),
+        new_markdown_cell(
+            "| | |\n|---|---|\n| **Time** | long |\n| **Words** | [all](glossary.md) |"
+        ),
         new_code_cell("bits = 12", metadata={"tags": ["parameters"]}),
         new_code_cell('lab = lesson.begin("00_a", globals())'),
         new_markdown_cell("## 1. A part\n\n**Predict.** What is $1 + 1$?"),
@@ -147,6 +149,7 @@ def test_slides_show_executed_cells_in_a_browser_without_a_network(slides, tmp_p
             assert page.evaluate(f"{slide}(Reveal.getCurrentSlide())") <= 1, shown[-1]
             page.evaluate("Reveal.next()")
         assert [page.locator("img").count(), len(shown), faults] == [1, 5, []]
+    assert "Words\tall" in shown[0] and "glossary.md" not in made.read_text(encoding="utf-8")
     assert "Predict" in shown[1] and "answer" not in shown[1]
     assert "answer" in shown[2] and "It is two." in shown[2]
     for left_out in ("bits = 12", "lesson.begin", "Only for me", "stamp", "draw()", "saved"):

@@ -15,11 +15,11 @@ import nbformat
 
 from fdhmfe.config.profiles import PROFILES
 from fdhmfe.config.settings import load
-from fdhmfe.lessons.notebooks import ordered_notebooks
+from fdhmfe.lessons.notebooks import GLOSSARY, ordered_notebooks
 from fdhmfe.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("teaching", "glossary", "cheatsheet")
+PAGES = (DOCS / "teaching.md", GLOSSARY, DOCS / "cheatsheet.md")
 
 
 class SiteError(RuntimeError):
@@ -60,9 +60,9 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
             r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
         ).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
-    for name in PAGES:
-        page = linked((DOCS / f"{name}.md").read_text(encoding="utf-8"), notebooks)
-        (source / f"{name}.md").write_text(page, encoding="utf-8")
+    for path in PAGES:
+        page = linked(path.read_text(encoding="utf-8"), notebooks)
+        (source / path.name).write_text(page, encoding="utf-8")
     shutil.copytree(DOCS / "_static", source / "_static")
     for page in explorers:
         (source / "extra" / "explorer").mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
     front = (DOCS / "index.md").read_text(encoding="utf-8")
     front = front.replace("{notebooks}", "\n".join(rows))
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
-    front = front.replace("{pages}", "\n".join(PAGES))
+    front = front.replace("{pages}", "\n".join(path.stem for path in PAGES))
     front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 13_explorer.")
     (source / "index.md").write_text(front, encoding="utf-8")
 

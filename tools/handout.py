@@ -1,4 +1,4 @@
-"""Pack the notebooks for a class, without solutions: python tools/handout.py --help."""
+"""Pack notebooks and glossary for a class, without solutions: python tools/handout.py --help."""
 
 import argparse
 import re
@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from fdhmfe.lessons.notebooks import ordered_notebooks
+from fdhmfe.lessons.notebooks import GLOSSARY, ordered_notebooks
 from fdhmfe.support.files import atomic
 from fdhmfe.support.places import REPOSITORY
 
@@ -16,7 +16,7 @@ POINTER = re.compile(r" ?Solutions: `solutions/\w+\.ipynb`\.")
 def pack(target: Path) -> list[str]:
     """Write the zip file; returns the names in it. The same notebooks give the same bytes."""
     with atomic(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in ordered_notebooks():
+        for path in (*ordered_notebooks(), GLOSSARY):
             entry = zipfile.ZipInfo(f"notebooks/{path.name}")
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, POINTER.sub("", path.read_text(encoding="utf-8")))
@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "results" / "handout.zip")
     options = parser.parse_args(arguments)
     names = pack(options.out)
-    print(f"{options.out}: {len(names)} notebooks, {options.out.stat().st_size / 1e3:.0f} kB")
+    size = options.out.stat().st_size / 1e3
+    print(f"{options.out}: {len(names) - 1} notebooks and a glossary, {size:.0f} kB")
     return 0
 
 

@@ -126,7 +126,8 @@ def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
     chosen = np.linspace(0, len(codes["query_codes"]) - 1, count + 2).astype(int)[1:-1]
     packed = pack(codes["query_codes"][chosen]), pack(codes["database_codes"])
     places, distances = nearest(*packed, neighbours)
-    right = codes["database_labels"][places] == codes["query_labels"][chosen][:, None]
+    classes = np.array(data.classes)
+    asked, found = codes["query_labels"][chosen], codes["database_labels"][places]
 
     def shown(rows: np.ndarray) -> list:
         kept = run.kept(run.row_maps(rows)) > 0
@@ -134,7 +135,7 @@ def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:
 
     hits = [shown(data.rows("database")[row]) for row in places]
     queries = shown(data.rows("test")[chosen])
-    return frames.neighbours(queries, hits, right, distances)
+    return frames.neighbours(queries, hits, classes[asked], classes[found], distances)
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from fdhmfe.lessons.notebooks import ordered_notebooks
 from fdhmfe.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
+LOCAL_LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")  # nothing lies beside slides
 FORMULA = re.compile(r"(<code.*?</code>)|\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
@@ -74,6 +75,7 @@ def prepared(path: Path) -> NotebookNode:
     notebook.metadata.pop("widgets", None)
     for cell, kind in zip(notebook.cells, slide_types(notebook.cells), strict=True):
         cell.metadata["slideshow"] = {"slide_type": kind}
+        cell.source = LOCAL_LINK.sub(r"\1", cell.source)
         if draws(cell):
             cell.metadata["transient"] = {"remove_source": True}
             cell.outputs = [o for o in cell.outputs if not o.get("text", "").startswith("saved ")]

@@ -21,6 +21,7 @@ WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY, BLACK = "#E69F00", "#56B4E9", "#7F7F7F", "#000000"
 RIGHT, WRONG = BLUE, VERMILION
+TILE = 1.02  # inches, an image among neighbours: of seven in a row, 15 points are 7 in a column
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -109,29 +110,40 @@ def contact_sheet(
 def neighbours(
     queries: Sequence[Image.Image],
     hits: Sequence[Sequence[Image.Image]],
-    right: np.ndarray,
+    asked: Sequence[str],
+    found: Sequence[Sequence[str]],
     distances: np.ndarray,
 ) -> Figure:
-    """One row per query: the query, then its nearest images with distance in bits.
+    """One row per query: the query over its class, then its nearest images with distance in bits.
 
-    right, distances: (Q, k). A hit of the query's class has a blue frame and a tick, any other hit
-    a vermilion frame and a cross, so that nothing depends on colour alone.
+    asked: the class of each query; found: of each hit, both as the data set spells them; distances:
+    (Q, k). A hit of the query's class has a blue frame and a tick. Any other hit has a vermilion
+    frame, a cross and its class below, so that nothing depends on colour alone.
     """
-    figure, axes = panels(len(queries) * (right.shape[1] + 1), right.shape[1] + 1, (1.1, 1.35))
-    places = iter(axes)
-    for query, found, row, bits in zip(queries, hits, right, distances, strict=True):
-        frame(next(places), query, "query", BLACK)
-        for image, ok, bit in zip(found, row, bits, strict=True):
-            title = f"{'✓' if ok else '✗'} {bit} bit{'' if bit == 1 else 's'}"
-            frame(next(places), image, title, RIGHT if ok else WRONG)
+    names = {name: shown(name, line=9) for name in {*asked, *(n for row in found for n in row)}}
+    wrong = {n for name, row in zip(asked, found, strict=True) for n in row if n != name}
+    lines = max(names[name].count("\n") for name in {*asked, *wrong}) + 1
+    columns = distances.shape[1] + 1
+    side, height = TILE, TILE + 0.4 + 0.16 * lines
+    figure, axes = panels(len(queries) * columns, columns, (side, height))
+    rows = zip(axes.reshape(-1, columns), queries, hits, asked, found, distances, strict=True)
+    for places, query, images, name, others, bits in rows:
+        frame(places[0], query, "query", BLACK, names[name])
+        for axis, image, other, bit in zip(places[1:], images, others, bits, strict=True):
+            right = other == name
+            title = f"{'✓' if right else '✗'} {bit} bit{'' if bit == 1 else 's'}"
+            frame(axis, image, title, RIGHT if right else WRONG, "" if right else names[other])
     return figure
 
 
-def frame(axis: Axes, image: Image.Image, title: str, colour: str) -> None:
-    """An image with a coloured border and a title of the same colour."""
+def frame(axis: Axes, image: Image.Image, title: str, colour: str, below: str) -> None:
+    """An image in a square, coloured border, between a title and a class name of its colour."""
     axis.imshow(image)
-    axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=12, color=colour, pad=2)
+    reach = max(image.size) / 2
+    across, down = (np.array([-reach, reach]) + side / 2 - 0.5 for side in image.size)
+    axis.set(xticks=[], yticks=[], xlim=across, ylim=down[::-1])
+    axis.set_title(title, fontsize=15, color=colour, pad=6)
+    axis.set_xlabel(below, fontsize=11, color=colour)
     axis.spines[:].set(edgecolor=colour, linewidth=2.5)
 
 

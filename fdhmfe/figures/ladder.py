@@ -17,6 +17,8 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # told apart by form and filling, too
 }
 GROUPS = ("without labels", "learned from labels")
 ROOM = 4  # rungs: the name of a group is as high
+SEEDS_BELOW = 0.27  # rungs: single seeds stand so far below their mean
+COLUMN = 69  # points: a mean with its range is as wide
 MARKS = (("o", frames.BLUE), ("^", frames.ORANGE), ("s", frames.GREEN), ("D", frames.BLACK))
 
 
@@ -24,58 +26,68 @@ def rungs(scores: pd.DataFrame, title: str, reference: str = "") -> Figure:
     """mAP on seen and on unseen classes, a line per rung, the first at the bottom, as on a ladder.
 
     scores: columns rung, labels (bool: does it learn from labels?), classes ("seen", "unseen"), mAP
-    (0..1); one row per seed. Markers: the mean over the seeds; thick lines: lowest to highest.
+    (0..1); one row per seed. Large markers: the mean over the seeds, written beside the chart with
+    half of their range; small ones, just below: the single seeds.
     reference: the rung that dotted lines carry through the chart, if any.
     """
     order = list(scores.rung.unique())
     cells = 100 * scores.groupby(["rung", "classes"]).mAP.agg(["mean", "min", "max"])
-    figure, axis = frames.chart("", 0.36 * len(order) + 1.5)
+    figure, axis = frames.chart("", 0.36 * len(order) + 1.7)
     figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
     for name, mean in cells.loc[reference]["mean"].items() if reference else ():
         axis.axvline(mean, color=LOOKS[str(name)]["color"], linewidth=0.8, linestyle=":", zorder=0)
+    kinds = [name for name in LOOKS if name in set(scores.classes)]
     for height, rung in enumerate(order):
-        own = cells.loc[rung].sort_values("mean")
+        own = cells.loc[rung]
         axis.hlines(height, own["mean"].min(), own["mean"].max(), color=frames.GREY, linewidth=1)
-        for place, (name, mean, low, high) in enumerate(own.itertuples()):
-            left = place < len(own) - 1
-            look, edge = LOOKS[name], low if left else high
-            axis.hlines(height, low, high, color=look["color"], linewidth=5, alpha=0.35)
-            axis.plot(mean, height, linestyle="", markersize=7, **look)
-            beside(axis, f"{mean:.1f}", (edge, height), left, 0, look["color"])
-            if height == len(order) - 1:
-                beside(axis, name, (mean, height), left, 15, look["color"])
+        for column, name in enumerate(kinds):
+            values = 100 * scores.mAP[(scores.rung == rung) & (scores.classes == name)]
+            # Not clipped: a marker at 100 is as large as any.
+            whole: dict[str, Any] = {**LOOKS[name], "linestyle": "", "clip_on": False}
+            axis.plot(own["mean"][name], height, markersize=7, **whole)
+            if len(values) > 1:
+                below = np.full(len(values), height - SEEDS_BELOW)
+                axis.plot(values, below, markersize=3, **whole)
+            aside(axis, spread(values), height, column, LOOKS[name]["color"])
+    for column, name in enumerate(kinds):
+        sign = {"o": "●", "D": "◇"}[LOOKS[name]["marker"]]
+        aside(axis, f"{sign} {name}", len(order) - 0.2, column, LOOKS[name]["color"])
     axis.set_yticks(range(len(order)), order, fontsize=TYPE)
-    axis.set(xlim=(-18, 124), ylim=(-0.6, len(order) - 0.05))
-    axis.set_xticks(range(0, 101, 20))
+    axis.set(xlim=(0, 100), ylim=(-0.6, len(order) - 0.4))
+    axis.set_xticks(range(0, 101, 25))
     axis.tick_params(axis="x", labelsize=TYPE)
     axis.set_xlabel("mAP@all (%)", fontsize=TYPE)
-    name_groups(axis, scores.groupby("rung", sort=False).labels.first().to_numpy())
+    name_groups(axis, scores.groupby("rung", sort=False).labels.first().to_numpy(), len(kinds))
     return figure
 
 
-def beside(
-    axis: Axes, text: str, place: tuple[float, float], left: bool, up: float, colour: str
-) -> None:
-    """Write text beside a marker, `up` points above it."""
-    side: dict[str, Any] = {"xytext": (-7 if left else 7, up), "ha": "right" if left else "left"}
-    look: dict[str, Any] = {
-        "textcoords": "offset points",
-        "va": "center",
-        "fontsize": TYPE,
-        "color": colour,
-    }
-    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    axis.annotate(text, place, **side, **look, bbox=ground)
+def spread(values: pd.Series) -> str:
+    """The mean, and half of the range if there is more than one value."""
+    half = (values.max() - values.min()) / 2
+    mean = f"{values.mean():.1f}".rjust(4, "\N{FIGURE SPACE}")
+    return mean + (f" ±{half:.1f}" if len(values) > 1 else "")
 
 
-def name_groups(axis: Axes, labels: np.ndarray) -> None:
+def aside(axis: Axes, text: str, height: float, column: int, colour: str, **look: Any) -> None:
+    """Write text to the right of the chart, in one of the columns there."""
+    shift: dict[str, Any] = {"xytext": (9 + COLUMN * column, 0), "textcoords": "offset points"}
+    look = {"va": "center_baseline", "fontsize": TYPE, "color": colour, **shift, **look}
+    axis.annotate(text, (1, height), xycoords=axis.get_yaxis_transform(), **look)
+
+
+def beside(axis: Axes, text: str, place: tuple[float, float], colour: str) -> None:
+    """Write text to the right of a marker."""
+    shift: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points"}
+    axis.annotate(text, place, **shift, va="center", fontsize=TYPE, color=colour)
+
+
+def name_groups(axis: Axes, labels: np.ndarray, column: int) -> None:
     """Part the rungs that learn from labels from the others, and name groups that have room."""
     start = 0
     for name, count in zip(GROUPS, (int((~labels).sum()), int(labels.sum())), strict=True):
         if count >= ROOM:
-            look: dict[str, Any] = {"rotation": 270, "va": "center", "fontsize": TYPE}
             middle = start + (count - 1) / 2
-            axis.text(1.01, middle, name, transform=axis.get_yaxis_transform(), **look)
+            aside(axis, name, middle, column, frames.BLACK, rotation=270, va="center")
         if start and count:
             axis.axhline(start - 0.5, color=frames.BLACK, linewidth=0.8, linestyle="--")
         start += count
@@ -89,8 +101,7 @@ def by_steps(table: pd.DataFrame, title: str) -> Figure:
     for name, rows in table.groupby("classes", sort=False):
         heights = 100 * rows.sort_values("steps").mAP.to_numpy()
         axis.plot(range(len(places)), heights, **LOOKS[str(name)])
-        last = len(places) - 1, heights[-1]
-        beside(axis, str(name), last, False, 0, LOOKS[str(name)]["color"])
+        beside(axis, str(name), (len(places) - 1, heights[-1]), LOOKS[str(name)]["color"])
     axis.set_xticks(range(len(places)), [str(each) for each in places])
     axis.set(ylim=(0, 100), xlim=(-0.3, len(places) + 0.3))
     axis.tick_params(labelsize=TYPE)

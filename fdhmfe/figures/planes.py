@@ -42,11 +42,13 @@ def trails(
     proxies: np.ndarray | None = None,
     axes_names: tuple[str, str] = BITS,
     names: Sequence[str] = ("class 0", "class 1", "class 2", "class 3"),
+    diagonal: str = "",
 ) -> Figure:
     """The paths of points, coloured by class, one panel per title; paths: title -> (T, M, 2).
 
-    A mark is where a point ends; the line shows how it got there. labels (M,) index `names`.
-    proxies (Y, 2) are drawn as stars.
+    A mark is where a point ends; the line shows how it got there. labels (M,) index `names`: marks
+    of the first lie on top. proxies (Y, 2) are drawn as stars. diagonal: what the legend calls the
+    line where both numbers are equal, which is drawn if it has a name.
     """
     figure, axes = square_panels(paths, axes_names)
     reach = max(1.3, 1.15 * max(np.abs(path).max() for path in paths.values()))
@@ -54,12 +56,16 @@ def trails(
         for label in np.unique(labels):
             colour, chosen = COLOURS[label], path[:, labels == label]  # (T, m, 2)
             axis.plot(*chosen.transpose(2, 0, 1), color=colour, lw=0.7, alpha=0.6)
-            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5, "zorder": 3}
+            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5}
+            ends["zorder"] = 3 + 0.1 * (len(names) - label)
             axis.scatter(*chosen[-1].T, color=colour, label=names[label], **ends)
             if proxies is not None:
                 star = {"marker": "*", "s": 190, "edgecolor": "black", "lw": 0.8, "zorder": 4}
                 axis.scatter(*proxies[label], color=colour, **star)
+        if diagonal:
+            axis.axline((0, 0), slope=1, color="black", ls="--", lw=1, zorder=2, label=diagonal)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        axis.locator_params(nbins=4, integer=True)
     frames.legend(figure, axes[0], "right center", fontsize=12)
     return figure
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fdhmfe.config.methods import METHODS, REFERENCES
-from fdhmfe.figures import curves, ranks
+from fdhmfe.figures import curves, frames, ranks
 
 ROWS = {*METHODS, *REFERENCES}
 
@@ -73,11 +73,15 @@ def test_precision_at_ranks_shows_the_average_precision():
 def test_tie_rules_draw_expected_inside_the_band():
     row = {"best": 0.9, "expected": 0.5, "index": 0.6, "worst": 0.2}
     table = pd.DataFrame([{"bits": 4, **row}, {"bits": 8, **row}])
-    axis = ranks.tie_rules(table, "t").axes[0]
+    figure = ranks.tie_rules(table, "t")
+    (axis,), (legend,) = figure.axes, figure.legends
     assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {
         "expected": 50,
         "index": 60,
     }
+    labels = [axis.xaxis.label, axis.yaxis.label, *axis.get_xticklabels()]
+    sizes = {text.get_fontsize() for text in (*labels, axis.title, *legend.get_texts())}
+    assert min(sizes) * 85 / 25.4 / frames.WIDTH >= 7  # points, in a column of 85 mm
 
 
 @pytest.mark.parametrize("classes", [2, 10])

@@ -37,8 +37,38 @@ def test_fonts_in_a_pdf_are_truetype_and_its_text_is_text(figure, tmp_path):
     assert b"/ToUnicode" in data  # its letters can be searched
 
 
-def test_neighbours_say_right_or_wrong_and_the_distance_in_words():
+@pytest.fixture
+def neighbours():
+    """A query with a right and a wrong hit; names as data sets spell them."""
     image = Image.new("RGB", (8, 8))
-    right, distances = np.array([[True, False]]), np.array([[1, 0]])
-    figure = frames.neighbours([image], [[image, image]], right, distances)
-    assert [axis.get_title() for axis in figure.axes] == ["query", "✓ 1 bit", "✗ 0 bits"]
+    asked, found = ["001.Black_footed_Albatross"], [["001.Black_footed_Albatross", "St. Bernard"]]
+    return frames.neighbours([image], [[image, image]], asked, found, np.array([[1, 0]]))
+
+
+def test_neighbours_say_right_or_wrong_and_the_distance_in_words(neighbours):
+    assert [axis.get_title() for axis in neighbours.axes] == ["query", "✓ 1 bit", "✗ 0 bits"]
+
+
+def test_neighbours_name_the_class_of_the_query_and_of_wrong_hits(neighbours):
+    names = [axis.get_xlabel().split() for axis in neighbours.axes]
+    assert names == [["Black", "footed", "Albatross"], [], ["St.", "Bernard"]]
+
+
+def test_neighbours_of_any_shape_stand_in_squares_of_one_size():
+    images = [Image.new("RGB", size) for size in ((8, 30), (30, 8), (20, 20))]
+    figure = frames.neighbours(images[:1], [images[1:]], ["a"], [["a", "b"]], np.array([[1, 12]]))
+    figure.draw_without_rendering()
+    sides = {round(side) for axis in figure.axes for side in axis.get_window_extent().size}
+    assert len(sides) == 1
+    for axis, image in zip(figure.axes, images, strict=True):
+        (low, high), (down, up) = axis.get_xlim(), axis.get_ylim()
+        assert (high - low, down - up) == (max(image.size), max(image.size))
+        assert (high + low, down + up) == (image.width - 1, image.height - 1)  # in the middle
+
+
+def test_what_stands_above_a_neighbour_does_not_touch_its_frame(neighbours):
+    neighbours.draw_without_rendering()
+    for axis in neighbours.axes:
+        thick = axis.spines["top"].get_linewidth() / 72 * neighbours.dpi
+        edge = axis.spines["top"].get_window_extent().y1 + thick / 2
+        assert axis.title.get_window_extent().y0 > edge + 1

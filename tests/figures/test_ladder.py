@@ -18,27 +18,48 @@ def scores(classes=("seen", "unseen")) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rung", "labels", "classes", "mAP"])
 
 
-def markers(axis, colour: str) -> list[tuple[float, float]]:
+def markers(axis, colour: str, size: int) -> list[list[tuple[float, float]]]:
     drawn = [line for line in axis.lines if line.get_marker() in ("o", "D")]
-    return [tuple(d.get_xydata()[0]) for d in drawn if d.get_color() == colour]
+    own = [d for d in drawn if d.get_color() == colour and d.get_markersize() == size]
+    return [list(map(tuple, d.get_xydata())) for d in own]
 
 
 def test_rungs_climb_from_the_bottom_with_a_marker_per_kind_of_class():
     axis = ladder.rungs(scores(), "title").axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["LSH", "CSQ-like"]
-    assert markers(axis, frames.BLUE) == [pytest.approx((30, 0)), pytest.approx((80, 1))]
-    assert markers(axis, frames.VERMILION) == [pytest.approx((70, 0)), pytest.approx((55, 1))]
-    spans = [tuple(c.get_segments()[0][:, 0]) for c in axis.collections if c.get_linewidth() == 5]
-    wanted = [(20, 40), (70, 70), (50, 60), (80, 80)]
-    assert spans == [pytest.approx(each) for each in wanted]
+    assert markers(axis, frames.BLUE, 7) == [[pytest.approx((30, 0))], [pytest.approx((80, 1))]]
+    means = [[pytest.approx((70, 0))], [pytest.approx((55, 1))]]
+    assert markers(axis, frames.VERMILION, 7) == means
 
 
-def test_values_stand_outside_the_pair_and_a_line_parts_the_groups():
+def test_single_seeds_stand_below_their_mean_which_is_written_with_half_of_their_range():
     axis = ladder.rungs(scores(), "title").axes[0]
-    sides = {text.get_text(): text.get_ha() for text in axis.texts}
-    values = {"30.0": "right", "70.0": "left", "55.0": "right", "80.0": "left"}
-    assert {name: sides[name] for name in values} == values
-    assert (sides["unseen"], sides["seen"]) == ("right", "left")  # above the top rung
+    first, _ = markers(axis, frames.BLUE, 3)
+    below = -ladder.SEEDS_BELOW
+    assert first == [pytest.approx((20, below)), pytest.approx((40, below))]
+    written = {text.get_text(): text.xy[1] for text in axis.texts}
+    wanted = {"30.0 ±10.0": 0, "70.0 ±0.0": 0, "80.0 ±0.0": 1, "55.0 ±5.0": 1}
+    assert {name: written[name] for name in wanted} == wanted
+
+
+def test_one_run_has_no_range():
+    axis = ladder.rungs(scores().iloc[::2], "title").axes[0]
+    assert markers(axis, frames.BLUE, 3) == []
+    assert {"20.0", "70.0", "80.0", "50.0"} <= {text.get_text() for text in axis.texts}
+
+
+def test_the_axis_has_no_place_below_0_or_above_100():
+    axis = ladder.rungs(scores(), "title").axes[0]
+    assert axis.get_xlim() == (0, 100)
+    drawn = [line for line in axis.lines if line.get_marker() in ("o", "D")]
+    assert drawn and not any(line.get_clip_on() for line in drawn)  # whole at either end
+
+
+def test_kinds_of_class_stand_over_their_columns_and_a_line_parts_the_groups():
+    axis = ladder.rungs(scores(), "title").axes[0]
+    columns = {text.get_text(): text.xyann[0] for text in axis.texts}
+    assert columns["● seen"] == columns["30.0 ±10.0"] < columns["◇ unseen"]
+    assert columns["◇ unseen"] == columns["70.0 ±0.0"]
     (border,) = (line for line in axis.lines if line.get_linestyle() == "--")
     assert border.get_ydata()[0] == 0.5
 
@@ -46,7 +67,7 @@ def test_values_stand_outside_the_pair_and_a_line_parts_the_groups():
 def test_a_group_is_named_where_it_is_high_enough():
     many = pd.concat(scores().assign(rung=lambda t, i=i: t.rung + str(i)) for i in range(4))
     texts = ladder.rungs(many.sort_values("labels", kind="stable"), "title").axes[0].texts
-    places = {text.get_text(): text.get_position()[1] for text in texts}
+    places = {text.get_text(): text.xy[1] for text in texts}
     assert [places[name] for name in ladder.GROUPS] == [1.5, 5.5]
     few = {text.get_text() for text in ladder.rungs(scores(), "title").axes[0].texts}
     assert few.isdisjoint(ladder.GROUPS)
@@ -61,8 +82,8 @@ def test_the_reference_is_carried_through_the_chart():
 
 def test_without_unseen_classes_there_is_one_marker_per_rung():
     figure = ladder.rungs(scores(("seen",)), "title")
-    assert markers(figure.axes[0], frames.VERMILION) == []
-    assert "unseen" not in {text.get_text() for text in figure.axes[0].texts}
+    assert markers(figure.axes[0], frames.VERMILION, 7) == []
+    assert not any("unseen" in text.get_text() for text in figure.axes[0].texts)
     figure.draw_without_rendering()
 
 

@@ -17,6 +17,11 @@ def test_class_names_for_people():
     assert names.readable("_") == "_"
 
 
+@pytest.mark.parametrize("name", ["St. Bernard", "v1.2", "3.5 mm", "E. coli", "7.", "蝴蝶.二"])
+def test_a_name_is_not_cut_at_a_dot_that_is_its_own(name):
+    assert names.readable(name) == name
+
+
 def test_a_name_is_text_where_matplotlib_would_read_a_formula():
     drawn = Text(0, 0, names.shown("$a$ and_{b}"))
     assert drawn._preprocess_math(drawn.get_text()) == ("$a$ and {b}", False)
@@ -59,6 +64,9 @@ def figures_of(classes):
     yield frames.contact_sheet([image] * count, classes, columns=4)
     yield frames.code_strips(codes, classes)
     yield clouds.code_maps([points], ["map"], np.arange(count), classes)
+    yield frames.neighbours(
+        [image], [[image] * count], ["$a$"], [classes], np.zeros((1, count), int)
+    )
     yield ranks.per_class(np.linspace(0, 1, count), classes, 0.5, "title")
 
 

@@ -30,6 +30,21 @@ def test_trails_end_at_the_last_place_of_each_class():
     assert max(figure.axes[0].get_xlim()) > 3
 
 
+def test_marks_of_the_first_class_lie_on_top():
+    figure = planes.trails({"a": np.zeros((2, 2, 2))}, np.array([0, 1]), names=("kept", "dropped"))
+    kept, dropped = (c.get_zorder() for c in figure.axes[0].collections)
+    assert kept > dropped
+
+
+def test_the_diagonal_is_drawn_and_named_in_every_panel_if_it_has_a_name():
+    paths = {"a": np.zeros((2, 1, 2)), "b": np.zeros((2, 1, 2))}
+    figure = planes.trails(paths, np.array([0]), names=("kept",), diagonal="z₁ = z₂")
+    for axis in figure.axes:
+        (line,) = (line for line in axis.lines if line.get_label() == "z₁ = z₂")
+        assert (line.get_xy1(), line.get_slope()) == ((0, 0), 1)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["kept", "z₁ = z₂"]
+
+
 def test_field_arrows_point_downhill():
     figure = planes.field({"bowl": lambda u: u.square().sum(1)})
     arrows = next(c for c in figure.axes[0].collections if hasattr(c, "U"))

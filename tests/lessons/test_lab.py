@@ -1,13 +1,14 @@
-"""The explorer in a real JupyterLab: all cells run, and it answers clicks and uploads."""
+"""A real JupyterLab: all cells run, the explorer answers, and the glossary is one click away."""
 
 import re
+import shutil
 
 import nbformat
 import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from nbformat.v4 import new_code_cell, new_notebook
 
-from fdhmfe.lessons.notebooks import NOTEBOOKS
+from fdhmfe.lessons.notebooks import GLOSSARY, NOTEBOOKS
 
 pytestmark = [pytest.mark.slow, needs_browser]
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -15,9 +16,10 @@ KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "languag
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A JupyterLab with the explorer's notebook, its profile and results folder edited."""
+    """A JupyterLab with the explorer's notebook, its parameters edited, and the glossary."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
+    shutil.copy(GLOSSARY, folder / "notebooks")
     given = {"profile": "smoke", "results_dir": str(folder / "results")}
     notebook = NOTEBOOKS / "13_explorer.ipynb"
     lab_notebooks.copy_with_parameters(notebook, folder / "notebooks", **given)
@@ -48,6 +50,17 @@ def answer_to_an_upload(page, explorer, query) -> None:
     assert re.search(r"\d+ database images? within \d+ bits?\.", explorer.inner_text())
     upload.set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"none"})
     explorer.get_by_role("alert").get_by_text("no.png cannot be read").wait_for()
+
+
+def test_a_click_on_the_glossary_shows_it_rendered(served):
+    address, _ = served
+    with lab_notebooks.browser_page(BROWSER) as page:
+        page.goto(f"{address}/lab/tree/13_explorer.ipynb?reset")
+        page.locator(".jp-NotebookPanel").get_by_role("link", name="glossary").click()
+        term = page.locator(".jp-MarkdownViewer").get_by_role(
+            "cell", name="Hamming distance 汉明距离"
+        )
+        term.wait_for()
 
 
 def test_a_failing_cell_is_reported(served):

@@ -86,8 +86,13 @@ def test_there_are_notebooks():
 def test_opening_says_number_goal_needs_and_time(path, cells):
     number = path.stem[:2]
     assert re.match(rf"# {number} \S.*\n\nBy the end you can ", cells[0].source)
-    for row in ("You need", "You get", "Time", "Writes", "Paper"):
+    for row in ("You need", "You get", "Time", "Writes", "Paper", "Words"):
         assert f"| **{row}** |" in cells[1].source
+
+
+def test_opening_links_to_the_glossary_beside_it(path, cells):
+    assert re.search(r"\| \*\*Words\*\* \| \[.+\]\(glossary\.md\)", cells[1].source)
+    assert (path.parent / "glossary.md").is_file()
 
 
 def test_parameters_are_literals_with_the_kit_s_names(either):
@@ -156,6 +161,11 @@ def test_no_magics_no_installing_no_network(either):
     for source in sources(read(either), "code"):
         assert not re.search(r"^\s*[!%]", source, flags=re.M)
         assert not re.search(r"\b(pip|urlopen|requests|wget|curl)\b", source)
+
+
+def test_class_names_are_not_cut_by_hand(either):
+    for source in sources(read(either), "code"):  # figures take them as they are; else `readable`
+        assert not re.search(r"classes\[[^\]]+\]\.", source), source[:80]
 
 
 def test_links_between_notebooks_hold(either):

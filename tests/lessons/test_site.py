@@ -25,6 +25,7 @@ WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/p
 def notebook(number: str, data: dict, printed: str = "") -> nbformat.NotebookNode:
     """An executed notebook with a formula, and one cell that shows `data` and prints."""
     text = f"# {number} A title\n\nBy the end you can read $\\lfloor (d-1)/2 \\rfloor$."
+    text += "\n\n[Words](glossary.md)"
     outputs = [new_output("stream", name="stdout", text=printed)] if printed else []
     outputs.append(new_output("display_data", data=data))
     cells = [
@@ -97,6 +98,8 @@ def test_formulas_figures_and_search_work_from_disk(output_dir):
     with lab_notebooks.browser_page(BROWSER) as page:
         faults = lab_notebooks.watch(page)
         page.goto((site / "00_first.html").as_uri())
+        words = page.locator("article").get_by_role("link", name="Words")
+        assert words.get_attribute("href") == "glossary.html"
         assert page.locator("math").count() == 2
         fraction = page.locator("math mfrac").bounding_box()
         assert fraction["height"] > fraction["width"], "drawn as a fraction"
