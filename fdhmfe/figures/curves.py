@@ -118,7 +118,7 @@ def map_by_prefix(
     axis.plot(lengths, 100 * np.asarray(values), label="given order", **look)
     axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)", ylim=(0, None))
     if others is not None:
-        frames.legend(figure, axis)
+        axis.legend(loc="lower right", frameon=False, fontsize=8)
     return figure
 
 

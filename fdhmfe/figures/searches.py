@@ -24,6 +24,7 @@ STORED = {  # ways to store an image's description
     "int8": (frames.VERMILION, "s", "PCA, int8"),
     "int4": (frames.GREEN, "D", "PCA, int4"),
 }
+BELOW = "lower center"  # of a legend: the panel keeps the whole width
 SIZE_COLOURS = (frames.SKY, frames.BLUE, frames.BLACK)
 
 
@@ -34,14 +35,14 @@ def recall_by_bits(table: pd.DataFrame, title: str) -> Figure:
     """
     figure, axis = frames.chart(title, 3.6)
     for (n, rows), colour, mark in zip(table.groupby("n"), SIZE_COLOURS, "os^", strict=False):
-        label = f"{n:,} images"
+        label = f"{n:,} vectors"
         axis.plot(rows.bits, 100 * rows.found, color=colour, marker=mark, label=label)
     lengths = sorted(table.bits.unique())
     axis.set(xscale="log", xlabel="code length (bits)")
     axis.set(ylabel="neighbours found (%)", ylim=(0, 100))
     axis.set_xticks(lengths, [str(length) for length in lengths])
     axis.minorticks_off()
-    frames.legend(figure, axis)
+    frames.legend(figure, axis, BELOW, ncols=4)
     return figure
 
 
@@ -62,7 +63,7 @@ def recall_by_time(table: pd.DataFrame, title: str) -> Figure:
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    frames.legend(figure, axis)
+    frames.legend(figure, axis, BELOW, ncols=4)
     return figure
 
 
@@ -83,7 +84,7 @@ def map_by_memory(table: pd.DataFrame, title: str) -> Figure:
     axis.set(xlabel="bytes per image", ylabel="mAP@all (%)", ylim=(0, top))
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
-    frames.legend(figure, axis)
+    frames.legend(figure, axis, BELOW, ncols=4)
     return figure
 
 
@@ -111,5 +112,5 @@ def projection(
     axis.set(xscale="log", yscale="log", xlabel="codes in the database")
     axis.set_ylabel("processor time per query (ms)")
     axis.tick_params(labelsize=12)  # their exponents are smaller
-    frames.legend(figure, axis)
+    frames.legend(figure, axis, BELOW, ncols=4)
     return figure

@@ -17,6 +17,23 @@ def read_unseen() -> pd.DataFrame:
     return pd.read_csv(shipped("results/paper/unseen_map.csv"))
 
 
+def in_print(title: str) -> pd.DataFrame:
+    """The public harness's mAP on the data set of this title, of the methods that the kit has.
+
+    Columns: database_codes, bits, method, published (0..1). Empty if nothing was published.
+    """
+    rows = read_published()
+    rows = rows[(rows.dataset == title) & rows.protocol.str.startswith(SEEN)]
+    rows = rows[rows.method.isin(printed_names().values())]
+    rows = rows.assign(published=rows.map_percent / 100)
+    return rows[["database_codes", "bits", "method", "published"]].reset_index(drop=True)
+
+
+def printed_names() -> dict[str, str]:
+    """The methods of the kit, and how published tables write their names."""
+    return {name: method.title.replace("²", "2") for name, method in METHODS.items()}
+
+
 def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:
     """Our mAP and that of the public harness on the data set of this title, each with its place.
 
@@ -24,16 +41,12 @@ def beside_published(table: pd.DataFrame, title: str) -> pd.DataFrame:
     seen in training. Places count the methods in both. range: of our seeds; none for a single seed.
     Empty if nothing was published.
     """
-    published = read_published()
-    published = published[(published.dataset == title) & published.protocol.str.startswith(SEEN)]
-    named = {name: m.title.replace("²", "2") for name, m in METHODS.items()}
     own = table[(table.metric == "mAP") & (table.ties == "expected") & (table.variant == "full")]
     keys = ["database_codes", "bits", "method"]
-    seeds = own.assign(method=own.method.map(named)).groupby(keys).value
+    seeds = own.assign(method=own.method.map(printed_names())).groupby(keys).value
     own = pd.DataFrame({"mAP": seeds.mean(), "range": seeds.max() - seeds.min()})
     own = own.assign(range=own["range"].where(seeds.count() > 1)).reset_index()
-    both = own.merge(published.assign(published=published.map_percent / 100), on=keys)
-    both = both[[*keys, "mAP", "range", "published"]]
+    both = own.merge(in_print(title), on=keys)
     for column, place in (("mAP", "place"), ("published", "published place")):
         both[place] = both.groupby(keys[:2])[column].rank(ascending=False).astype(int)
     return both

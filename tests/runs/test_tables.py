@@ -249,6 +249,9 @@ def test_published_numbers_stand_beside_ours_of_the_same_rule():
     )
     assert found.set_index("method").place.to_dict() == {"A2-Net": 1, "CSQ": 1, "OrthoHash": 2}
     assert published.beside_published(table, "no such set").empty
+    alone = published.in_print("CUB-200-2011").set_index(["method", "bits"])
+    assert alone.published["CSQ", 48] == wanted and alone.index.is_unique
+    assert set(alone.index.levels[0]) <= set(published.printed_names().values())
     ranges = found.set_index("method")["range"]
     assert ranges["CSQ"] == pytest.approx(0.2) and math.isnan(ranges["A2-Net"])
 

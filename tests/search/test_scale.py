@@ -83,6 +83,9 @@ def test_charts_say_their_units():
         ("bytes per image", "mAP@all (%)"),
         ("codes in the database", "processor time per query (ms)"),
     ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width > 0.7, "the legend takes no width"
 
 
 def test_the_committed_benchmark_holds_what_is_said_of_it():
