@@ -121,6 +121,15 @@ def test_make_reproduce_passes_on_what_is_set():
 
 
 @needs_make
+@pytest.mark.parametrize(
+    "goal, name", [("cheatsheet", "cheatsheet.pdf"), ("handout", "handout.zip")]
+)
+def test_make_puts_what_teachers_hand_out_beside_the_profiles(goal, name):
+    assert f'--out "else where/{name}"' in make("-n", goal, "RESULTS_DIR=else where")
+    assert "--out" not in make("-n", goal)
+
+
+@needs_make
 def test_make_leaves_an_incomplete_active_environment_alone(tmp_path):
     venv.create(tmp_path / "empty")
     out = make("-n", "-W", "pyproject.toml", "test", VIRTUAL_ENV=str(tmp_path / "empty"))
