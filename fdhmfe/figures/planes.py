@@ -126,6 +126,8 @@ def square_panels(
         axis.set_aspect("equal")
         axis.set_title(title, fontsize=13)
         axis.tick_params(labelsize=12)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # short numbers, not to meet
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supxlabel(names[0], fontsize=12)
     figure.supylabel(names[1], fontsize=12)
     return figure, axes
