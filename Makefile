@@ -74,7 +74,7 @@ endef
 lab: env ## Open JupyterLab at notebooks/
 	"$(RUN)" -m jupyterlab $(LAB_ARGS) notebooks
 
-site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site, with what teachers made
+site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site, with slides and handouts if made
 	"$(RUN)" tools/build_site.py --profile "$(PROFILE)" \
 		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
 
