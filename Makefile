@@ -74,7 +74,7 @@ endef
 lab: env ## Open JupyterLab at notebooks/
 	"$(RUN)" -m jupyterlab $(LAB_ARGS) notebooks
 
-site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site
+site: env ## Render the executed notebooks of PROFILE into results/PROFILE/site, with slides and handouts if made
 	"$(RUN)" tools/build_site.py --profile "$(PROFILE)" \
 		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
 
@@ -83,10 +83,10 @@ slides: env ## Make slides of the notebooks, with figures where executed: result
 		$(if $(RESULTS_DIR),--results-dir "$(RESULTS_DIR)")
 
 cheatsheet: env ## Print symbols, shapes and formulas on one page: results/cheatsheet.pdf (needs Chromium)
-	"$(RUN)" tools/cheatsheet.py
+	"$(RUN)" tools/cheatsheet.py $(if $(RESULTS_DIR),--out "$(RESULTS_DIR)/cheatsheet.pdf")
 
 handout: env ## Pack the notebooks for a class, without solutions: results/handout.zip
-	"$(RUN)" tools/handout.py
+	"$(RUN)" tools/handout.py $(if $(RESULTS_DIR),--out "$(RESULTS_DIR)/handout.zip")
 
 times: env ## Write how long notebooks take to read into them and into docs/teaching.md
 	"$(RUN)" tools/times.py

@@ -121,6 +121,13 @@ def test_make_reproduce_passes_on_what_is_set():
 
 
 @needs_make
+def test_make_puts_what_teachers_hand_out_beside_the_profiles():
+    out = make("-n", "cheatsheet", "handout", "RESULTS_DIR=else where")
+    for name in ("cheatsheet.pdf", "handout.zip"):
+        assert f'--out "else where/{name}"' in out
+
+
+@needs_make
 def test_make_leaves_an_incomplete_active_environment_alone(tmp_path):
     venv.create(tmp_path / "empty")
     out = make("-n", "-W", "pyproject.toml", "test", VIRTUAL_ENV=str(tmp_path / "empty"))

@@ -58,10 +58,35 @@ def test_stating_the_time_again_changes_nothing_else(tmp_path):
 
 def test_the_plan_adds_up():
     times, page = tool("times"), (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
-    minutes = {path.stem: reading_minutes(path) for path in PATHS}
-    assert times.planned(page, minutes) == page, "run `make times`"
-    row = "| 1 | `00_a`, `01_b` | 0 min |"
-    assert times.planned(row, {"00_a": 4, "01_b": 3}) == row.replace("0 min", "7 min")
+    assert times.planned(page, times.minutes_of) == page, "run `make times`"
+    row = "| 1 | `00_a`, `01_b` sections 1 to 4, `02_c` without section 2 | 0 min |"
+    minutes = {("00_a", None, None): 5, ("01_b", 4, None): 7, ("02_c", None, 2): 11}
+    assert times.planned(row, lambda *part: minutes[part]) == row.replace("0 min", "23 min")
+
+
+def test_what_a_plan_skips_is_not_counted(tmp_path):
+    text = " ".join(["word"] * 180)
+    heads = ("# 00 A title", "## 1. One", "## 2. Two", "## 3. Three", "## Recap")
+    cells = [new_markdown_cell(f"{head}\n\n{text}") for head in heads]
+    path = tmp_path / "00_a.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    assert [reading_minutes(path, *part) for part in ((), (2,), (None, 2), (2, 1))] == [5, 3, 4, 2]
+
+
+def test_sections_out_of_order_are_no_plan_s_sections(tmp_path):
+    path = tmp_path / "00_a.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("## 2. Two")]), path)
+    with pytest.raises(ValueError, match="section 2 comes after section 0"):
+        reading_minutes(path)
+
+
+def test_plans_name_sections_that_are_there():
+    page = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+    named = tool("times").PART.findall(page)
+    assert any(last for _, last, _ in named) and any(without for *_, without in named)
+    for name, last, without in named:
+        for section in filter(None, (last, without)):
+            assert f"\n## {section}. " in "\n" + prose(NOTEBOOKS / f"{name}.ipynb")
 
 
 def test_the_glossary_has_each_term_once_in_two_languages():

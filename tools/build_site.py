@@ -2,6 +2,7 @@
 
 It reads results/<profile>/notebooks as `make reproduce` left them, and writes
 results/<profile>/site, to be opened from disk or served. The site holds pictures of the data set.
+Slides, cheat sheet and handout are copied into it where they have been made before.
 """
 
 import argparse
@@ -20,6 +21,11 @@ from fdhmfe.support.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 PAGES = (DOCS / "teaching.md", GLOSSARY, DOCS / "cheatsheet.md")
+MADE = "<!-- made -->"  # in docs/teaching.md: where the site says what there is for teachers
+HANDED_OUT = {
+    "cheatsheet.pdf": ("The sheet of symbols, shapes and formulas, to print", "make cheatsheet"),
+    "handout.zip": ("The notebooks for a class, without solutions", "make handout"),
+}
 
 
 class SiteError(RuntimeError):
@@ -49,8 +55,9 @@ def is_failed(notebook: Path) -> bool:
     return bool(content.metadata.get("papermill", {}).get("exception")) or not finished
 
 
-def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
-    """Fill Sphinx's source folder: notebooks as they are, explorer pages, docs, a front page."""
+def stage(notebooks: list[Path], output_dir: Path, source: Path, extra: Path) -> None:
+    """Fill Sphinx's source folder (notebooks as they are, docs, a front page) and the folder of
+    what comes into the site unchanged (explorers, and what teachers hand out)."""
     rows = []
     for path in notebooks:
         content = nbformat.read(path, as_version=4)
@@ -60,20 +67,45 @@ def stage(notebooks: list[Path], explorers: list[Path], source: Path) -> None:
             r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
         ).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
+    made = for_teachers(output_dir, extra)
     for path in PAGES:
         page = linked(path.read_text(encoding="utf-8"), notebooks)
-        (source / path.name).write_text(page, encoding="utf-8")
+        (source / path.name).write_text(page.replace(MADE, made), encoding="utf-8")
     shutil.copytree(DOCS / "_static", source / "_static")
-    for page in explorers:
-        (source / "extra" / "explorer").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(page, source / "extra" / "explorer" / page.name)
-    links = [f'- <a href="explorer/{page.name}">{page.stem}</a>' for page in explorers]
+    explorers = copied(output_dir / "explorer", extra)
+    links = [f"- {link(f'explorer/{page.name}', page.stem)}" for page in explorers]
     front = (DOCS / "index.md").read_text(encoding="utf-8")
     front = front.replace("{notebooks}", "\n".join(rows))
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
     front = front.replace("{pages}", "\n".join(path.stem for path in PAGES))
     front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 13_explorer.")
     (source / "index.md").write_text(front, encoding="utf-8")
+
+
+def for_teachers(output_dir: Path, extra: Path) -> str:
+    """Copy what was made for teaching; a Markdown list of links to it, and of what is not made."""
+    slides = [
+        link(f"slides/{page.name}", page.stem) for page in copied(output_dir / "slides", extra)
+    ]
+    lines = [f"- Slides: {', '.join(slides) or 'not made yet, run `make slides`'}"]
+    for name, (text, goal) in HANDED_OUT.items():
+        there = (output_dir.parent / name).is_file()
+        if there:
+            shutil.copyfile(output_dir.parent / name, extra / name)
+        lines.append(f"- {text}: {link(name, name) if there else f'not made yet, run `{goal}`'}")
+    return "\n".join(lines)
+
+
+def copied(folder: Path, extra: Path) -> list[Path]:
+    """Copy a folder, if it is there, into another; returns the pages in it."""
+    if folder.is_dir():
+        shutil.copytree(folder, extra / folder.name)
+    return sorted(folder.glob("*.html"))
+
+
+def link(address: str, text: str) -> str:
+    """A link to a file that Sphinx copies: it knows only the pages that it writes."""
+    return f'<a href="{address}">{text}</a>'
 
 
 def linked(page: str, notebooks: list[Path]) -> str:
@@ -92,7 +124,7 @@ def link_explorer(notebook: nbformat.NotebookNode) -> None:
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
             page = re.search(r"explorer/(\S+\.html)", printed)
             address = f"explorer/{page[1]}" if page else "index.html"
-            output.data = {"text/html": f'<p><a href="{address}">Open the explorer</a></p>'}
+            output.data = {"text/html": f"<p>{link(address, 'Open the explorer')}</p>"}
 
 
 def build(output_dir: Path, profile: str) -> Path:
@@ -102,14 +134,13 @@ def build(output_dir: Path, profile: str) -> Path:
         from sphinx.cmd.build import build_main
     except ImportError:
         raise SiteError("the site needs Sphinx: pip install -e '.[site]'") from None
-    explorers = sorted((output_dir / "explorer").glob("*.html"))
     with tempfile.TemporaryDirectory() as scratch:
-        source, made = Path(scratch) / "source", Path(scratch) / "site"
+        source, extra, made = (Path(scratch) / name for name in ("source", "extra", "site"))
         source.mkdir()
-        stage(notebooks, explorers, source)
-        extra = [f"-Dhtml_extra_path={source / 'extra'}"] if explorers else []
-        options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), *extra]
-        options += ["-d", str(Path(scratch) / "doctrees")]
+        extra.mkdir()
+        stage(notebooks, output_dir, source, extra)
+        options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS)]
+        options += [f"-Dhtml_extra_path={extra}", "-d", str(Path(scratch) / "doctrees")]
         if build_main([*options, str(source), str(made)]) != 0:
             raise SiteError("Sphinx met the problems above")
         site = output_dir / "site"

@@ -7,7 +7,7 @@ from pathlib import Path
 from lab_notebooks import browser_page, find_browser
 from slides import DOCS, rendered
 
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import home
 
 
 def page(source: str) -> str:
@@ -26,7 +26,7 @@ def print_sheet(browser: str, target: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python tools/cheatsheet.py", description=__doc__)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "results" / "cheatsheet.pdf")
+    parser.add_argument("--out", type=Path, default=home() / "results" / "cheatsheet.pdf")
     options = parser.parse_args(arguments)
     browser = find_browser()
     if browser is None:

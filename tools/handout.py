@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdhmfe.lessons.notebooks import GLOSSARY, ordered_notebooks
 from fdhmfe.support.files import atomic
-from fdhmfe.support.places import REPOSITORY
+from fdhmfe.support.places import home
 
 POINTER = re.compile(r" ?Solutions: `solutions/\w+\.ipynb`\.")
 
@@ -25,7 +25,7 @@ def pack(target: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python tools/handout.py", description=__doc__)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "results" / "handout.zip")
+    parser.add_argument("--out", type=Path, default=home() / "results" / "handout.zip")
     options = parser.parse_args(arguments)
     names = pack(options.out)
     size = options.out.stat().st_size / 1e3

@@ -40,8 +40,9 @@ FINISHED = """() => {
   const shown = cells.map((cell) => cell.innerText);
   return shown.some((text) => /\\[\\d+\\]/.test(text)) && !shown.some((text) => text.includes('*'));
 }"""
+# In the address of a slide, #/ and what follows names no element: reveal.js reads it.
 MISSING_ANCHORS = """[...document.links]
-  .filter((a) => a.hash.length > 1 && a.pathname === location.pathname)
+  .filter((a) => a.hash.length > 1 && !a.hash.startsWith('#/') && a.pathname === location.pathname)
   .map((a) => a.hash).filter((hash) => !document.getElementById(decodeURIComponent(hash.slice(1))))
 """
 

@@ -16,6 +16,7 @@ from fdhmfe.figures import frames
 
 COLOURS, MARKS = (frames.BLUE, frames.VERMILION, frames.GREEN, frames.PURPLE), "os^D"
 BITS = ("u₁ (bit 1)", "u₂ (bit 2)")
+CLASSES = ("class 0", "class 1", "class 2", "class 3")
 
 
 def descend(
@@ -35,20 +36,29 @@ def snapshots(path: np.ndarray, *steps: int) -> dict[str, np.ndarray]:
     return {f"{step} steps" if step else "start": path[: step + 1] for step in steps}
 
 
+def on_rings(path: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The path (T, M, 2) with each class on a circle of its own; directions stay as they are.
+
+    Classes that lie in one direction do not hide each other then.
+    """
+    radius = 0.6 + 0.3 * labels
+    return path / np.linalg.norm(path, axis=2, keepdims=True) * radius[:, None]
+
+
 def trails(
     paths: Mapping[str, np.ndarray],
     labels: np.ndarray,
     *,
     proxies: np.ndarray | None = None,
     axes_names: tuple[str, str] = BITS,
-    names: Sequence[str] = ("class 0", "class 1", "class 2", "class 3"),
+    names: Sequence[str] = CLASSES,
     diagonal: str = "",
 ) -> Figure:
     """The paths of points, coloured by class, one panel per title; paths: title -> (T, M, 2).
 
     A mark is where a point ends; the line shows how it got there. labels (M,) index `names`: marks
-    of the first lie on top. proxies (Y, 2) are drawn as stars. diagonal: what the legend calls the
-    line where both numbers are equal, which is drawn if it has a name.
+    of the first lie on top. proxies (Y, 2) are drawn as stars, below the marks. diagonal: what the
+    legend calls the line where both numbers are equal, which is drawn if it has a name.
     """
     figure, axes = square_panels(paths, axes_names)
     reach = max(1.3, 1.15 * max(np.abs(path).max() for path in paths.values()))
@@ -57,10 +67,10 @@ def trails(
             colour, chosen = COLOURS[label], path[:, labels == label]  # (T, m, 2)
             axis.plot(*chosen.transpose(2, 0, 1), color=colour, lw=0.7, alpha=0.6)
             ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5}
-            ends["zorder"] = 3 + 0.1 * (len(names) - label)
+            ends["zorder"] = 4 + 0.1 * (len(names) - label)
             axis.scatter(*chosen[-1].T, color=colour, label=names[label], **ends)
             if proxies is not None:
-                star = {"marker": "*", "s": 190, "edgecolor": "black", "lw": 0.8, "zorder": 4}
+                star = {"marker": "*", "s": 190, "edgecolor": "black", "lw": 0.8, "zorder": 3}
                 axis.scatter(*proxies[label], color=colour, **star)
         if diagonal:
             axis.axline((0, 0), slope=1, color="black", ls="--", lw=1, zorder=2, label=diagonal)
@@ -122,26 +132,35 @@ def square_panels(
         axis.set_aspect("equal")
         axis.set_title(title, fontsize=13)
         axis.tick_params(labelsize=12)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # short numbers, not to meet
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supxlabel(names[0], fontsize=12)
     figure.supylabel(names[1], fontsize=12)
     return figure, axes
 
 
-def angles(paths: Mapping[str, np.ndarray], labels: np.ndarray, proxies: np.ndarray) -> Figure:
+def angles(
+    paths: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    proxies: np.ndarray,
+    names: Sequence[str] = CLASSES,
+) -> Figure:
     """How far each point ends from the direction of its own proxy: a row of marks per title.
 
-    paths: title -> (T, M, 2); labels (M,) index proxies (Y, 2). The black line is a row's mean.
+    paths: title -> (T, M, 2); labels (M,) index proxies (Y, 2). In a row each class has a line of
+    its own. The black line is a row's mean.
     """
-    figure, axis = frames.chart("", 0.5 * len(paths) + 1)
+    figure, axis = frames.chart("", 0.62 * len(paths) + 1.2)
     own = proxies[labels] / np.linalg.norm(proxies[labels], axis=1, keepdims=True)
     for row, path in enumerate(paths.values()):
         ends = path[-1] / np.linalg.norm(path[-1], axis=1, keepdims=True)
         degrees = np.degrees(np.arccos((ends * own).sum(1).clip(-1, 1)))
         for label in np.unique(labels):
-            chosen = degrees[labels == label]
-            look: dict[str, Any] = {"color": COLOURS[label], "marker": MARKS[label], "alpha": 0.7}
-            axis.scatter(chosen, np.full(len(chosen), row), s=34, lw=0, **look)
-        axis.plot([degrees.mean()] * 2, [row - 0.35, row + 0.35], color="black", lw=2.2)
+            chosen, height = degrees[labels == label], row + 0.17 * (label - 1.5)
+            look: dict[str, Any] = {"color": COLOURS[label], "marker": MARKS[label], "alpha": 0.8}
+            name = names[label] if row == 0 else None
+            axis.scatter(chosen, np.full(len(chosen), height), s=28, lw=0, label=name, **look)
+        axis.plot([degrees.mean()] * 2, [row - 0.38, row + 0.38], color="black", lw=1.6)
     axis.axvline(45, color="#999999", ls="--")
     axis.text(44.3, len(paths) - 0.55, "one bit flips", ha="right", va="bottom", fontsize=11)
     axis.set_yticks(range(len(paths)), list(paths), fontsize=11)
@@ -149,6 +168,8 @@ def angles(paths: Mapping[str, np.ndarray], labels: np.ndarray, proxies: np.ndar
     axis.set_xlim(0, None)
     axis.set_xlabel("angle from the own proxy (degrees)", fontsize=11)
     axis.tick_params(axis="x", labelsize=11)
+    look = {"ncols": 4, "fontsize": 11, "columnspacing": 1, "handletextpad": 0.2}
+    frames.legend(figure, axis, "lower center", **look)
     return figure
 
 

@@ -2,8 +2,9 @@
 
 import ast
 import json
+import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,35 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     }
 
 
-def reading_minutes(notebook: Path) -> int:
+def reading_minutes(notebook: Path, last: int | None = None, without: int | None = None) -> int:
     """Minutes to read a notebook's English prose and its code, without the time to run it.
 
-    The row that states the time does not count: what it says must not change what it should say.
+    last: stop after this section; without: skip this one. The row that states the time does not
+    count: what it says must not change what it should say.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    parts = zip(sections(cells), cells, strict=True)
+    cells = [c for at, c in parts if (last is None or at <= last) and at != without]
     prose = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
     lines = [line for text in prose for line in text.splitlines() if "| **Time** |" not in line]
     english = " ".join(line for line in lines if not HAN.search(line))
     words = sum(any(map(str.isalnum, word)) for word in english.split())
     code = sum(cell["cell_type"] == "code" for cell in cells)
     return round(words / WORDS_A_MINUTE + MINUTES_A_CODE_CELL * code)
+
+
+def sections(cells: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """The number of the section that each cell is in: 0 before the first, infinite after the last.
+
+    Raises ValueError if a section's number is not one more than that of the section before.
+    """
+    now: float = 0
+    for cell in cells:
+        text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+        if heading := re.match(r"## (\d+)\. ", text):
+            if int(heading[1]) != now + 1:
+                raise ValueError(f"section {heading[1]} comes after section {now}")
+            now = int(heading[1])
+        elif text.startswith("## "):
+            now = math.inf
+        yield now

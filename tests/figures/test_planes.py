@@ -45,6 +45,20 @@ def test_the_diagonal_is_drawn_and_named_in_every_panel_if_it_has_a_name():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["kept", "z₁ = z₂"]
 
 
+def test_rings_keep_directions_and_set_classes_apart():
+    path = np.array([[[3.0, 4.0], [6.0, 8.0]]])  # one direction, two classes
+    (inner, outer) = planes.on_rings(path, np.array([0, 1]))[0]
+    assert np.allclose(inner / np.linalg.norm(inner), [0.6, 0.8])
+    assert np.allclose(outer / np.linalg.norm(outer), [0.6, 0.8])
+    assert np.linalg.norm(outer) - np.linalg.norm(inner) > 0.2
+
+
+def test_marks_lie_on_their_proxies_not_below():
+    figure = planes.trails({"a": np.ones((1, 1, 2))}, np.array([0]), proxies=np.ones((1, 2)))
+    mark, star = figure.axes[0].collections
+    assert mark.get_zorder() > star.get_zorder()
+
+
 def test_field_arrows_point_downhill():
     figure = planes.field({"bowl": lambda u: u.square().sum(1)})
     arrows = next(c for c in figure.axes[0].collections if hasattr(c, "U"))
@@ -68,3 +82,12 @@ def test_angles_are_measured_from_the_own_proxy():
     drawn = [c.get_offsets()[:, 0].tolist() for c in axis.collections]
     assert [pytest.approx(x, abs=1e-4) for x in drawn] == [[0, 45], [45]]
     assert axis.lines[0].get_xdata()[0] == pytest.approx(30)
+
+
+def test_angles_have_a_legend_and_a_line_for_each_class():
+    proxies, labels = np.array([[1.0, 1.0], [-1.0, 1.0]]), np.array([0, 1])
+    paths = {"a": np.ones((1, 2, 2)), "b": np.ones((1, 2, 2))}
+    figure = planes.angles(paths, labels, proxies)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["class 0", "class 1"]
+    heights = [c.get_offsets()[0, 1] for c in figure.axes[0].collections]
+    assert len(set(heights)) == 4

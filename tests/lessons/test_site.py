@@ -2,6 +2,8 @@
 
 import base64
 import io
+import re
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -90,6 +92,38 @@ def test_pages_open_from_disk_without_a_fault(output_dir):
     pages, faults = lab_notebooks.crawl(BROWSER, first)
     assert faults == []
     assert {"index.html", "00_first.html", "01_second.html", "run.html"} <= pages
+
+
+def test_the_teacher_s_page_says_how_to_make_what_is_not_made(output_dir):
+    page = build_site.build(output_dir, "smoke").with_name("teaching.html").read_text("utf-8")
+    assert build_site.MADE not in page
+    text = re.sub("<.*?>", "", page)
+    for goal in ("slides", "cheatsheet", "handout"):
+        assert text.count(f"not made yet, run make {goal}") == 1
+
+
+@needs_browser
+def test_the_teacher_s_page_links_slides_sheet_and_handout(output_dir, monkeypatch):
+    slides = tool("slides")
+    monkeypatch.setattr(slides, "ordered_notebooks", build_site.ordered_notebooks)
+    slides.build(output_dir)
+    tool("cheatsheet").print_sheet(BROWSER, output_dir.parent / "cheatsheet.pdf")
+    names = tool("handout").pack(output_dir.parent / "handout.zip")
+    first = build_site.build(output_dir, "smoke")
+    pages, faults = lab_notebooks.crawl(BROWSER, first)
+    assert faults == []
+    with lab_notebooks.browser_page(BROWSER) as page:
+        page.goto(first.with_name("teaching.html").as_uri())
+        for name in ("cheatsheet.pdf", "handout.zip"):
+            target = page.get_by_role("link", name=name).evaluate("a => a.href")
+            assert target == first.with_name(name).as_uri()
+        page.get_by_role("link", name="00_first").last.click()
+        page.wait_for_function("window.Reveal && Reveal.isReady()")
+        assert page.url.startswith((first.parent / "slides" / "00_first.html").as_uri())
+        assert "00 A title" in page.locator("section.present").last.inner_text()
+    assert first.with_name("cheatsheet.pdf").read_bytes().startswith(b"%PDF")
+    with zipfile.ZipFile(first.with_name("handout.zip")) as archive:
+        assert archive.namelist() == names
 
 
 @needs_browser
