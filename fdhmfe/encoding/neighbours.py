@@ -146,7 +146,7 @@ def write(answer: Answer, out: Path) -> None:
 def contact_sheet(answer: Answer) -> Figure:
     """The photograph and its neighbours, each under its name and distance."""
     rows = answer.table.itertuples()
-    titles = [f"{row.name}\n{row.distance} of {answer.bits} bits differ" for row in rows]
+    titles = [f"{row.name}\n{row.distance} of {answer.bits} bits" for row in rows]
     paths = [answer.photo, *(answer.root / name for name in answer.table.name)]
     images = [open_image(path) for path in paths]
-    return frames.contact_sheet(images, ["your photograph", *titles], COLUMNS, side=1.9)
+    return frames.contact_sheet(images, ["your photograph", *titles], COLUMNS, side=1.9, files=True)

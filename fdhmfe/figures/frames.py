@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fdhmfe.figures.names import make_legible, shown
+from fdhmfe.figures.names import exact, make_legible, shown
 from fdhmfe.support.files import atomic
 
 WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 5
@@ -88,15 +88,21 @@ def legend(figure: Figure, axis: Axes, place: str = "right upper", **look: Any) 
 
 
 def contact_sheet(
-    images: Sequence[Image.Image], titles: Sequence[str], columns: int = 8, side: float = 1.1
+    images: Sequence[Image.Image],
+    titles: Sequence[str],
+    columns: int = 8,
+    side: float = 1.1,
+    *,
+    files: bool = False,
 ) -> Figure:
     """Images in rows of `columns`, each under its title; `side` is a tile's width in inches.
 
     Titles break between words, so that they can be large: a sheet is often printed small. They may
-    be class names, as the data set spells them.
+    be class names, as the data set spells them, or, with `files`, names that must keep each letter.
     """
+    drawn = exact if files else shown
     titles = [
-        "\n".join(shown(t, line=int(9 * side)) for t in title.splitlines()) for title in titles
+        "\n".join(drawn(t, line=int(9 * side)) for t in title.splitlines()) for title in titles
     ]
     lines = max(title.count("\n") for title in titles) + 1
     figure, axes = panels(len(images), columns, (side, side + 0.17 * lines))

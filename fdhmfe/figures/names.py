@@ -24,11 +24,16 @@ def readable(name: str) -> str:
 
 
 def shown(name: str, longest: int = 28, line: int = 0) -> str:
-    """A class name as a figure can draw it; a letter that no font has is spelled out.
+    """A class name as a figure can draw it: see `exact`."""
+    return exact(readable(name), longest, line)
+
+
+def exact(name: str, longest: int = 28, line: int = 0) -> str:
+    """A name, letter by letter, as a figure can draw it; a letter that no font has is spelled out.
 
     A name wider than `longest` letters loses its middle. line: break into lines of about so many.
     """
-    text = shortened([char if font_of(char) else spelled(char) for char in readable(name)], longest)
+    text = shortened([char if font_of(char) else spelled(char) for char in name], longest)
     text = in_lines(text, line) if line else text
     return text.replace("$", r"\$")  # else two of them enclose a formula
 

@@ -77,3 +77,11 @@ def test_no_figure_of_names_has_an_empty_box_or_a_formula(tmp_path):
             _, svg, pdf = frames.save(figure, tmp_path / f"{number}")
         assert "$" in svg.read_text()  # else it began a formula
         assert b"/Type3" not in pdf.read_bytes()
+
+
+def test_file_names_keep_every_letter_in_a_sheet():
+    image = Image.new("RGB", (8, 8))
+    names = ["001.a_b.jpg", "IMG_$1.png\n3 of 48 bits"]
+    sheet = frames.contact_sheet([image, image], names, columns=2, side=3, files=True)
+    assert [a.get_title() for a in sheet.axes] == ["001.a_b.jpg", "IMG_\\$1.png\n3 of 48 bits"]
+    assert frames.contact_sheet([image], ["001.a_b"], 1).axes[0].get_title() == "a b"
