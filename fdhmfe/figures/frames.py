@@ -4,6 +4,7 @@ A tidy table or arrays in, a matplotlib Figure out. Colours are Okabe and Ito's.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -100,10 +101,9 @@ def contact_sheet(
     Titles break between words, so that they can be large: a sheet is often printed small. They may
     be class names, as the data set spells them, or, with `files`, names that must keep each letter.
     """
-    drawn = exact if files else shown
-    titles = [
-        "\n".join(drawn(t, line=int(9 * side)) for t in title.splitlines()) for title in titles
-    ]
+    line = int(9 * side)
+    drawn = partial(exact, longest=4 * line, line=line) if files else partial(shown, line=line)
+    titles = ["\n".join(map(drawn, title.splitlines())) for title in titles]
     lines = max(title.count("\n") for title in titles) + 1
     figure, axes = panels(len(images), columns, (side, side + 0.17 * lines))
     for axis, image, title in zip(axes, images, titles, strict=True):
