@@ -124,7 +124,7 @@ def turn(index, queries, k):
     return single[0], batch[0], single[1], batch[1]
 
 
-def build(kind, source, options, count):
+def build(kind, source, count):
     """An index of `count` drawn codes, ready to search, and the seconds that took."""
     index, first, seconds = None, 0, 0.0
     bits = source.codes.shape[1]
@@ -166,8 +166,8 @@ def measure(job, codes, labels, options):
 
     faiss.omp_set_num_threads(1)
     source, bits = Source(codes, labels), codes.shape[1]
-    count = min(options.count, options.graph) if job == "hnsw" else options.count
-    index, seconds = build(job, source, options, count)
+    count = options.count
+    index, seconds = build(job, source, count)
     words = words_of(index)
     queries = next(source.draw(100, seed=1))
     widths = sorted({-(-bits // 8), 4 if bits <= 32 else 8, 8}) if job == "flat" else [8]
@@ -222,7 +222,6 @@ def main():
     arguments.add_argument("--bits", nargs="+", type=int, default=[12, 24, 48])
     arguments.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))
     arguments.add_argument("--count", type=int, default=10**7, help="codes")
-    arguments.add_argument("--graph", type=int, default=10**6, help="codes for hnsw, at most")
     arguments.add_argument("--photos", type=int, default=1000, help="photographs encoded, at most")
     arguments.add_argument("--k", type=int, default=100)
     arguments.add_argument("--repeats", type=int, default=5)
