@@ -107,7 +107,7 @@ class IVFIndex(FaissIndex):
 
     kind = "ivf"
     type = faiss.IndexBinaryIVF
-    effort = 8
+    effort = 32
 
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:
         # FAISS wants at least 39 codes per list.

@@ -132,9 +132,9 @@ class LocalIndex(CodeIndex):
         """Group what was added since the last search or save."""
         if self.waiting:
             ids, words = (np.concatenate(part) for part in zip(*self.waiting, strict=True))
-            held, self.waiting = len(self.groups.words), []
-            self.groups = self.groups.added(ids, words)
-            self._grow(self.groups.words[held:])
+            groups = self.groups.added(ids, words)
+            self._grow(groups.words[len(self.groups.words) :])
+            self.groups, self.waiting = groups, []
 
     def _search(self, words: np.ndarray, k: int) -> Hits:
         self.settle()
