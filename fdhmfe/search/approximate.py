@@ -131,7 +131,7 @@ class HNSWIndex(FaissIndex):
 
     kind = "hnsw"
     type = faiss.IndexBinaryHNSW
-    effort = 128
+    effort = 256
 
     def _trained(self, words: np.ndarray) -> faiss.IndexBinary:
         index = faiss.IndexBinaryHNSW(WORD * words.shape[1], NEIGHBOURS)
