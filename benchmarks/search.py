@@ -77,7 +77,10 @@ def prepare(kind, codes, options, folder):
         if kind in DIRECT:
             return Direct(kind, codes, options.bits)
         uri = str(folder / "codes.db") if kind == "milvus" else ""
-        return search.build(kind, identity, np.arange(count), codes, uri=uri)
+        index = search.build(kind, identity, np.arange(count), codes, uri=uri)
+        if kind != "milvus":
+            index.settle()  # else the first search or save does it
+        return index
 
     index, build_s = timed(build)
     _, save_s = timed(index.save, folder / kind)

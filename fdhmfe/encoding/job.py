@@ -17,7 +17,9 @@ from filelock import FileLock
 
 from fdhmfe.codes import Identity, blocks, unpack
 from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
+from fdhmfe.encoding.shards import check_shards, shard_fault, shard_files
 from fdhmfe.encoding.trained import TrainedRun
+from fdhmfe.search.folders import stored_identity
 from fdhmfe.support.files import content_hash, read_json, write_json
 
 
@@ -87,31 +89,49 @@ def list_images(images: Path) -> tuple[Path, list[str]]:
     return root.resolve(), names
 
 
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of one file; ValueError naming it if it is damaged."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # a damaged archive raises anything
+        raise ValueError(f"{path} cannot be read ({error}): delete it and encode again") from error
+
+
 def read_shards(out: Path) -> Iterator[dict[str, np.ndarray]]:
     """The arrays of each finished shard, in order of the ids.
 
-    Raises ValueError naming a file that is damaged.
+    Raises ValueError naming a file that is damaged, or that is no shard of this job.
     """
-    for path in sorted((out / "shards").glob("*.npz")):
-        try:
-            with np.load(path) as stored:
-                yield {name: stored[name] for name in stored.files}
-        except Exception as error:  # a damaged archive raises anything
-            raise ValueError(
-                f"{path} cannot be read ({error}): delete it and encode again"
-            ) from error
+    last = -1
+    for path in shard_files(out):
+        arrays = read_shard(path)
+        if wrong := shard_fault(arrays, last):
+            raise ValueError(f"{path} {wrong}: delete it and encode again")
+        last = max(last, arrays["ids"].max(initial=-1), arrays["failed"].max(initial=-1))
+        yield arrays
 
 
 def read_identity(out: Path) -> Identity:
-    """The identity of the codes in a folder; FileNotFoundError while the job is not finished."""
+    """The identity of the codes in a folder.
+
+    Raises FileNotFoundError while the job is not finished, ValueError if its record is damaged.
+    """
     path = out / "encoded.json"
     if not path.is_file():
         raise FileNotFoundError(f"{out} is not finished: run fdhmfe encode again")
-    return Identity(**read_json(path)["identity"])
+    identity = stored_identity(read_json(path))
+    if identity is None or identity.bits < 1:
+        raise ValueError(f"{path} names no code length, model and data: delete it and encode again")
+    return identity
 
 
 def read_encoded(out: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(ids (n,), codes (n, K) int8) of each shard of a finished job, as `add` takes them."""
-    bits = read_identity(out).bits
+    """(ids (n,), codes (n, K) int8) of each shard of a finished job, as `add` takes them.
+
+    Raises ValueError, before the first, if shards are damaged, missing or of another job.
+    """
+    identity = read_identity(out)
+    check_shards(out, identity, read_shards(out))
     for arrays in read_shards(out):
-        yield arrays["ids"], unpack(arrays["words"], bits)
+        yield arrays["ids"], unpack(arrays["words"], identity.bits)

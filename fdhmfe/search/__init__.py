@@ -5,9 +5,12 @@ ids, distances = index.search(queries, k=10)     # each (Q, 10)
 index.save(folder)
 index = load(folder, identity)                   # refuses codes of another model or data set
 
-kind    back end                  answers      codes in memory
-numpy   bit counts, a stable sort exact        mapped from disk; the oracle of the tests
-flat    FAISS                     exact        mapped from disk
+An id is a whole number from 0 on that names an item for good; whoever adds codes chooses it. Codes
+repeat: numpy, flat, ivf and hnsw compare distinct codes, then give each item that has one.
+
+kind    back end                  answers      distinct codes in memory
+numpy   bit counts, a stable sort exact        mapped from disk
+flat    FAISS; a table to 24 bits exact        mapped from disk
 ivf     FAISS, inverted lists     approximate  yes
 hnsw    FAISS, neighbour graph    approximate  yes; with the graph 17 times as much
 milvus  a Milvus file or server   exact        in the engine, not here
@@ -22,22 +25,25 @@ from fdhmfe.codes import Identity
 from fdhmfe.search.approximate import HNSWIndex, IVFIndex
 from fdhmfe.search.engine import MilvusIndex, embedded, serve
 from fdhmfe.search.exact import FlatIndex, NumpyIndex
-from fdhmfe.search.index import CodeIndex, read_header
+from fdhmfe.search.folders import read_header
+from fdhmfe.search.index import CodeIndex
 from fdhmfe.support.places import suggest
 
 LOCAL = {each.kind: each for each in (NumpyIndex, FlatIndex, IVFIndex, HNSWIndex)}
 KINDS = (*LOCAL, MilvusIndex.kind)
+FILES = {kind: index.files for kind, index in LOCAL.items()} | {MilvusIndex.kind: ()}
 __all__ = ["KINDS", "build", "engine_installed", "load", "serve"]
 
 
 def build(
-    kind: str, identity: Identity, ids: np.ndarray, codes: np.ndarray, *, uri: str = ""
+    kind: str, identity: Identity, ids: np.ndarray, codes: np.ndarray, *, uri: str | Path = ""
 ) -> CodeIndex:
     """A new index of `kind` that holds codes (N, K) under ids (N,). Its method `add` takes more.
 
     `uri`, for milvus only, names the engine: a .db file, or http://host:port. Raises ValueError
     for an unknown kind or a uri out of place, and what CodeIndex.add and MilvusIndex raise.
     """
+    uri = str(uri)
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known{suggest(kind, KINDS)}")
     if (kind == MilvusIndex.kind) != bool(uri):
@@ -56,7 +62,7 @@ def load(folder: Path, identity: Identity) -> CodeIndex:
     length, model or data set; what MilvusIndex raises if its engine cannot be reached.
     """
     folder = Path(folder)
-    header = read_header(folder, identity)
+    header = read_header(folder, identity, FILES)
     return LOCAL.get(header["kind"], MilvusIndex).load(folder, identity, header)
 
 

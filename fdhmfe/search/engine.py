@@ -16,7 +16,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_afte
 from tenacity.wait import wait_exponential, wait_fixed
 
 from fdhmfe.codes import WORD, Identity, blocks
-from fdhmfe.search.index import CodeIndex, Hits, write_index
+from fdhmfe.search import folders
+from fdhmfe.search.index import CodeIndex, Hits
 from fdhmfe.support.files import content_hash
 
 BATCH = 10_000  # codes per message to the engine, well below its limit of 64 MB
@@ -33,6 +34,7 @@ class MilvusIndex(CodeIndex):
     """
 
     kind = "milvus"
+    largest_k = 16_384  # Milvus answers no more
 
     def __init__(self, identity: Identity, uri: str) -> None:
         """Connect, and create the collection if there is none.
@@ -73,15 +75,19 @@ class MilvusIndex(CodeIndex):
     def save(self, folder: Path) -> None:
         """Make the engine write everything to its disk, and note its URI in the folder."""
         self._ask("flush")
-        write_index(folder, self, {}, uri=self.uri)
+        folders.save(folder, self.kind, self.identity, len(self), {}, uri=self.uri)
 
     @classmethod
     def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "MilvusIndex":
         """Connect to the engine that the saved index names.
 
-        Raises ValueError if the engine holds fewer codes now than when the index was saved.
+        Raises ValueError if the engine holds fewer codes now than when the index was saved, or if
+        the index names no engine.
         """
-        index = cls(identity, header["uri"])
+        uri = header.get("uri")
+        if not uri or not isinstance(uri, str) or (embedded(uri) and not Path(uri).is_file()):
+            raise folders.damaged(folder / folders.HEADER, f"names the engine {uri!r}: none there")
+        index = cls(identity, uri)
         if len(index) < header["count"]:
             raise ValueError(
                 f"{index.uri} holds {len(index)} of the {header['count']} codes that it held when "

@@ -1,21 +1,23 @@
-"""What every search index promises, and the folder that it is saved in.
+"""What every search index promises.
 
 An index belongs to one identity: a code length, a model and a set of images. It cannot be opened
 for another identity, or if a file is missing or damaged.
 """
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple, Self
-from uuid import uuid4
 
 import numpy as np
 
 from fdhmfe.codes import Identity, pack
-from fdhmfe.support.files import atomic, read_json, write_json
+from fdhmfe.search import folders
+from fdhmfe.search.groups import NAMES, Groups
 
-HEADER = "index.json"
+Found = tuple[np.ndarray, np.ndarray]  # codes found for one query: places (n,), distances (n,)
 
 
 class Hits(NamedTuple):
@@ -37,13 +39,14 @@ class CodeIndex(ABC):
     """Codes (N, K) of -1/+1 under integer ids: add them, search them, save them."""
 
     kind: ClassVar[str]
+    largest_k: ClassVar[int] = 2**62
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of codes held."""
+        """Number of items held."""
 
     def add(self, ids: np.ndarray, codes: np.ndarray) -> None:
         """Add codes (M, K) under ids (M,) in ascending order; ids that it holds are skipped.
@@ -51,21 +54,31 @@ class CodeIndex(ABC):
         Raises ValueError, and adds nothing, if ids are not ascending integers >= 0, or if codes
         are not -1/+1 or of another length.
         """
+        words = pack(codes, self.identity.bits)
         ids = np.asarray(ids)
-        if ids.ndim != 1 or len(ids) != len(codes) or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids must be {len(codes)} integers, not {ids.dtype} {ids.shape}")
-        if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):
+        if not ids.size and not len(words):
+            ids = np.zeros(0, np.int64)  # NumPy takes an empty list for floats
+        if ids.ndim != 1 or len(ids) != len(words) or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids must be {len(words)} integers, not {ids.dtype} {ids.shape}")
+        if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any() or ids[-1] >= 2**63):
             raise ValueError("ids must ascend from 0 or more, each once: sort ids and codes by id")
-        self._add(ids.astype(np.int64), pack(codes, self.identity.bits))
+        self._add(ids.astype(np.int64), words)
 
     def search(self, codes: np.ndarray, k: int) -> Hits:
-        """The min(k, N) nearest codes of each query (Q, K).
+        """The min(k, N) nearest items of each query (Q, K); Q may be 0.
 
-        Raises ValueError for an empty index, k < 1, or codes of another length.
+        Raises ValueError for an empty index, codes of another length, or a k that is no whole
+        number of 1 or more or is larger than the engine can answer.
         """
-        if k < 1 or not len(self):
-            raise ValueError(f"k is {k}, the index holds {len(self)} codes: both must be 1 or more")
-        return self._search(pack(codes, self.identity.bits), min(k, len(self)))
+        k, words = whole("k", k), pack(codes, self.identity.bits)
+        k = min(k, len(self))
+        if k == 0:
+            raise ValueError("the index is empty: add codes before you search")
+        if k > self.largest_k:
+            raise ValueError(f"k is {k}; {self.kind} answers {self.largest_k} or fewer")
+        if not len(words):
+            return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
+        return self._search(words, k)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -80,127 +93,107 @@ class CodeIndex(ABC):
 
     @abstractmethod
     def _search(self, words: np.ndarray, k: int) -> Hits:
-        """Search packed codes (Q, W) uint64, 1 <= k <= N."""
+        """Search packed codes (Q, W) uint64, Q >= 1, 1 <= k <= N."""
 
 
 class LocalIndex(CodeIndex):
-    """An index in this process: the code of ids[i] is at place i.
+    """An index in this process. It compares the distinct codes; `groups` says whose they are.
 
-    Ties come by place, and should by id: `_add` raises ValueError for a new id below the largest.
+    What is added waits until the next search or save: then all of it is grouped at once. For ties
+    to come by id, ids must ascend: `_add` raises ValueError for a new id below the largest.
     """
 
-    file: ClassVar[str]  # what the codes are saved in
+    files: ClassVar[tuple[str, ...]] = NAMES  # what a saved index consists of
 
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity)
-        self.ids = np.zeros(0, np.int64)  # (N,)
+        self.groups = Groups.none(identity.bits)
+        self.waiting: list[tuple[np.ndarray, np.ndarray]] = []  # ids (n,), words (n, W)
+        self.last = -1  # the largest id
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.groups.ids) + sum(len(ids) for ids, _ in self.waiting)
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
-        if not len(ids):
-            return
-        if not len(self):  # the usual case: no copy is made, for there may be ten million codes
-            self._append(words)
-            self.ids = ids
-            return
-        new = self.ids[np.searchsorted(self.ids, ids).clip(max=len(self) - 1)] != ids
-        if not new.any():
-            return
-        if ids[new][0] < self.ids[-1]:
-            raise ValueError(
-                f"id {ids[new][0]} is new, but the index already holds {self.ids[-1]}: add codes "
-                "in ascending order of their ids, or build the index anew from all of them"
-            )
-        self._append(words[new])
-        self.ids = np.concatenate([self.ids, ids[new]])
+        if len(ids) and ids[0] <= self.last:
+            self.settle()
+            new = ~np.isin(ids, self.groups.ids)
+            ids, words = ids[new], words[new]
+            if len(ids) and ids[0] < self.last:
+                raise ValueError(
+                    f"id {ids[0]} is new, but the index already holds {self.last}: add codes in "
+                    "ascending order of their ids, or build the index anew from all of them"
+                )
+        if len(ids):
+            self.waiting.append((ids, words))
+            self.last = int(ids[-1])
+
+    def settle(self) -> None:
+        """Group what was added since the last search or save."""
+        if self.waiting:
+            ids, words = (np.concatenate(part) for part in zip(*self.waiting, strict=True))
+            groups = self.groups.added(ids, words)
+            self._grow(groups.words[len(self.groups.words) :])
+            self.groups, self.waiting = groups, []
+
+    def _search(self, words: np.ndarray, k: int) -> Hits:
+        self.settle()
+        hits = Hits(
+            np.full((len(words), k), -1, np.int64),
+            np.full((len(words), k), self.identity.bits + 1, np.int32),
+        )
+        for row, found in enumerate(self._codes(words, min(k, len(self.groups.words)))):
+            ids, distances = self.groups.items(*found, k)
+            hits.ids[row, : len(ids)], hits.distances[row, : len(ids)] = ids, distances
+        return hits
 
     def save(self, folder: Path) -> None:
-        parts = {"ids.npy": lambda file: np.save(file, self.ids), self.file: self._write}
-        write_index(folder, self, parts)
+        self.settle()
+        folders.save(folder, self.kind, self.identity, len(self), self._parts())
 
     @classmethod
     def load(cls, folder: Path, identity: Identity, header: Mapping[str, Any]) -> Self:
-        """Open a saved index. Its ids are memory-mapped."""
+        """Open a saved index. Its arrays are memory-mapped."""
         index = cls(identity)
-        index.ids = read_part(folder, header, "ids.npy", mapped)
-        read_part(folder, header, cls.file, index._read)
+        index.groups = Groups(*(folders.read(folder, header, name, mapped) for name in NAMES))
+        for name, wrong in index.groups.faults(identity.bits):
+            raise folders.damaged(folder / header["files"][name]["file"], wrong)
+        if len(index) != header["count"]:
+            raise folders.damaged(folder / folders.HEADER, f"counts {header['count']} items")
+        index.last = int(index.groups.ids.max(initial=-1))
+        index._open(folder, header)
         return index
 
-    @abstractmethod
-    def _append(self, words: np.ndarray) -> None:
-        """Put packed codes (M, W) uint64 after the others."""
+    def _parts(self) -> dict[str, Callable[[IO[bytes]], Any]]:
+        """What writes each of `files` to an open file."""
+        arrays = zip(NAMES, self.groups, strict=True)
+        return {name: partial(np.save, arr=array) for name, array in arrays}
+
+    def _open(self, folder: Path, header: Mapping[str, Any]) -> None:
+        """Take what a kind has besides the groups from the folder."""
+
+    def _grow(self, words: np.ndarray) -> None:
+        """Distinct codes (n, W) have joined, at the end."""
 
     @abstractmethod
-    def _write(self, file: IO[bytes]) -> None:
-        """Write the codes to an open file."""
+    def _codes(self, words: np.ndarray, k: int) -> Iterator[Found]:
+        """For each query (Q, W) the k nearest codes, 1 <= k <= M, by (distance, place).
 
-    @abstractmethod
-    def _read(self, path: Path) -> None:
-        """Take the codes from what `_write` wrote."""
-
-
-def write_index(
-    folder: Path, index: CodeIndex, parts: Mapping[str, Callable[[IO[bytes]], Any]], **facts: Any
-) -> None:
-    """Save `parts` (file name -> function that writes it) under new names, then the header.
-
-    The header names the files: from then on the new index counts. Old files are deleted last.
-    """
-    folder = Path(folder)
-    before = read_header(folder, index.identity)["files"] if (folder / HEADER).exists() else {}
-    token = uuid4().hex[:8]
-    files = {}
-    for name, write in parts.items():
-        stem, suffix = name.split(".")
-        path = folder / f"{stem}-{token}.{suffix}"
-        with atomic(path) as partial, open(partial, "wb") as file:
-            write(file)
-        files[name] = {"file": path.name, "bytes": path.stat().st_size}
-    header = {"kind": index.kind, "identity": index.identity._asdict(), "count": len(index)}
-    write_json(folder / HEADER, {**header, "files": files, **facts})
-    for old in before.values():
-        (folder / old["file"]).unlink(missing_ok=True)
+        Fewer will do if they hold the k nearest items and all that are tied with the last of them.
+        """
 
 
-def read_header(folder: Path, identity: Identity) -> dict[str, Any]:
-    """The header of a saved index.
-
-    Raises FileNotFoundError where there is none, ValueError if it is of another identity.
-    """
-    path = folder / HEADER
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no index ({HEADER} is missing)")
-    header = read_json(path)
-    stored = Identity(**header["identity"])
-    for name, have, want in zip(Identity._fields, stored, identity, strict=True):
-        if have != want:
-            raise ValueError(
-                f"the index in {folder} is of {name} {have}, not {want}: codes of the two must not "
-                f"be compared; build one for {name} {want} elsewhere"
-            )
-    return header
-
-
-def read_part(
-    folder: Path, header: Mapping[str, Any], name: str, read: Callable[[Path], Any]
-) -> Any:
-    """What `read` makes of a file of a saved index; ValueError if it is missing or damaged."""
-    part = header["files"][name]
-    path = folder / part["file"]
-    size = path.stat().st_size if path.is_file() else 0
-    wrong = f"has {size} of {part['bytes']} bytes"
-    if size == part["bytes"]:
-        try:
-            return read(path)
-        except (ValueError, RuntimeError, OSError) as error:
-            wrong = f"cannot be read ({' '.join(str(error).split())[:200]})"
-    raise ValueError(
-        f"{path} {wrong}: the index is damaged; build it again and save it to the same folder"
-    )
+def whole(name: str, value: Any) -> int:
+    """A whole number of 1 or more; ValueError for anything else."""
+    try:
+        number = 0 if isinstance(value, bool | np.bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+    return number
 
 
 def mapped(path: Path) -> np.ndarray:
     """A stored array; each part is read from disk when it is used."""
-    return np.load(path, mmap_mode="r")
+    return np.lib.format.open_memmap(path, mode="r")

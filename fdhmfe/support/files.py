@@ -121,8 +121,8 @@ def json_bytes(content: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises ValueError naming the file when it does not parse."""
     try:
-        return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
 
 
