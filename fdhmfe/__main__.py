@@ -218,6 +218,23 @@ def data(
     print(report(name, root, download=not no_download, decode=verify))
 
 
+def check(folder: Annotated[Positional[Path], arg(metavar="FOLDER")]) -> int:
+    """Check a folder of your own images before you train on it.
+
+    Every file is read. All problems are listed with what to do: what stops the training, and what
+    it would leave out. Exit code 2 if it cannot be trained on. Nothing is changed.
+
+    Args:
+        folder: what --data-dir would name, with --dataset folder
+    """
+    from fdhmfe.data.readers.folder import survey
+    from fdhmfe.support.places import resolve
+
+    found = survey(resolve(str(folder)))
+    print(found.told(all_names=True))
+    return 2 if found.fatal else 0
+
+
 def encode(
     run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
     images: Annotated[Positional[Path], arg(metavar="IMAGES")],
@@ -269,7 +286,7 @@ def explore(
 
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
-    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, explore)
+    run.__name__: run for run in (reproduce, train, sweep, tune, data, check, encode, explore)
 }
 
 if __name__ == "__main__":
