@@ -150,7 +150,7 @@ def test_a_folder_begun_with_other_images_is_refused(run, photographs, tmp_path,
     assert main(command(run, tmp_path / "one", out)[3:]) == 0
     before = contents(out)
     assert main(command(run, photographs, out)[3:]) == 2
-    assert "was begun with images 1, now 71" in capsys.readouterr().err
+    assert "was begun with other images: none of its 1, such as a.jpg" in capsys.readouterr().err
     assert contents(out) == before
 
 
