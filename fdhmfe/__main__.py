@@ -246,13 +246,14 @@ def encode(
 ) -> None:
     """Turn any number of images into hash codes.
 
-    If the command is killed, the same command goes on with the first shard that is missing. Several
+    If the command is killed, the same command goes on with the first shard that is missing. If
+    images are new, gone or others since, it encodes those; what has an id keeps it. Several
     processes share the shards, on one machine or on many that share OUT. unreadable.csv lists files
     that cannot be read. If the run's images or weights have moved, give --data-dir or --weights.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
-        images: a folder, searched with its subfolders, or a text file of paths
+        images: a folder, searched with its subfolders; a list of paths (text, CSV); or one image
         out: folder for the codes; give the same one to go on
         processes: how many of them this command starts
         shard_size: images per shard

@@ -16,6 +16,7 @@ from PIL import __version__ as pillow
 
 from fdhmfe.data.dataset import DataError, first_ten, shown
 from fdhmfe.data.picture import Unreadable, decode, formats
+from fdhmfe.data.readers import lists
 from fdhmfe.data.splits import half_split
 from fdhmfe.data.tree import folders, read_tree
 from fdhmfe.support.files import content_hash, file_hash, read_json, write_json
@@ -159,7 +160,7 @@ def read_all(root: Path, paths: Iterable[str]) -> tuple[dict[str, str], dict[str
     names = list(paths)
     with ThreadPoolExecutor() as pool:
         read = pool.map(partial(hashed, root), names)
-        if len(names) >= MANY:
+        if len(names) >= lists.MANY:
             read = progress(read, "hashing images", total=len(names))
         for name, (digest, why) in zip(names, read, strict=True):
             if why:
