@@ -170,7 +170,7 @@ def grey(image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     if image.mode == "I" and tags.get(SAMPLE_FORMAT, (1,))[0] == 1 and tags:
         values = values.view(np.uint32)  # Pillow reads them as signed
-    if image.mode.startswith("I;") or image.format in ("PNG", "PPM"):
+    if image.mode.startswith("I;") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         bits = 12 if tags.get(BITS_PER_SAMPLE) == (12,) else 16
         scaled = values >> bits - 8
     else:
