@@ -218,6 +218,23 @@ def data(
     print(report(name, root, download=not no_download, decode=verify))
 
 
+def check(folder: Annotated[Positional[Path], arg(metavar="FOLDER")]) -> int:
+    """Check a folder of your own images before you train on it.
+
+    Every file is read. All problems are listed with what to do: what stops the training, and what
+    it would leave out. Exit code 2 if it cannot be trained on. Nothing is changed.
+
+    Args:
+        folder: what --data-dir would name, with --dataset folder
+    """
+    from fdhmfe.data.readers.folder import survey
+    from fdhmfe.support.places import resolve
+
+    found = survey(resolve(str(folder)))
+    print(found.told(all_names=True))
+    return 2 if found.fatal else 0
+
+
 def encode(
     run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
     images: Annotated[Positional[Path], arg(metavar="IMAGES")],
@@ -229,13 +246,14 @@ def encode(
 ) -> None:
     """Turn any number of images into hash codes.
 
-    If the command is killed, the same command goes on with the first shard that is missing. Several
+    If the command is killed, the same command goes on with the first shard that is missing. If
+    images are new, gone or others since, it encodes those; what has an id keeps it. Several
     processes share the shards, on one machine or on many that share OUT. unreadable.csv lists files
     that cannot be read. If the run's images or weights have moved, give --data-dir or --weights.
 
     Args:
         run: a finished run, results/<profile>/runs/<run_id>
-        images: a folder, searched with its subfolders, or a text file of paths
+        images: a folder, searched with its subfolders; a list of paths (text, CSV); or one image
         out: folder for the codes; give the same one to go on
         processes: how many of them this command starts
         shard_size: images per shard
@@ -304,7 +322,8 @@ def explore(
 
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
-    run.__name__: run for run in (reproduce, train, sweep, tune, data, encode, search, explore)
+    run.__name__: run
+    for run in (reproduce, train, sweep, tune, data, check, encode, search, explore)
 }
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def help_of(command: str, capsys) -> str:
 def test_help_lists_every_command_on_a_line(capsys):
     assert main(["--help"]) == 0
     listed = re.findall(r"^  (\w+) +\S.{10,}$", capsys.readouterr().out, flags=re.M)
-    assert listed == ["reproduce", "train", "sweep", "tune", "data", "encode", "explore"]
+    assert listed == ["reproduce", "train", "sweep", "tune", "data", "check", "encode", "explore"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_help_lists_every_setting_with_meaning_and_default(command, without, cap
         assert bool(found) == (name not in without), name
 
 
-@pytest.mark.parametrize("command", ["data", "encode", "explore"])
+@pytest.mark.parametrize("command", ["data", "check", "encode", "explore"])
 def test_help_of_the_other_commands_names_what_they_need(command, capsys):
     said = help_of(command, capsys)
     assert COMMANDS[command].__doc__.splitlines()[0] in said

@@ -4,14 +4,16 @@ A network learns from split `train`. Split `test` holds the queries, `database` 
 classes that a protocol keeps out of training. `unused` images are never used.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
+from fdhmfe.data.picture import Unreadable, decode, decode_mask
 from fdhmfe.support.files import content_hash
 
 COLUMNS = ("path", "label", "split", "mask", "sha256")  # path, mask: relative to the root
@@ -69,32 +71,37 @@ class Dataset:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode one image to RGB; DataError naming the file when it cannot be read."""
-    try:
+    """Decode one image to RGB (see `decode`); DataError naming the file if it cannot be read."""
+    with readable(path):
         return decode(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
-
-
-def decode(file: Path | BinaryIO) -> Image.Image:
-    """An image in RGB, rotated by its EXIF orientation: phones store photographs unrotated.
-
-    Raises Pillow's own error if the file cannot be read.
-    """
-    with Image.open(file) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def open_mask(path: Path) -> np.ndarray:
     """Foreground mask (H, W) bool: white, or palette entries 1 and 3 (official Leeds release)."""
+    with readable(path):
+        return decode_mask(path)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Within the block, DataError naming `path` if it is no file or gives no picture."""
     try:
-        with Image.open(path) as image:
-            values = np.asarray(image if image.mode == "P" else image.convert("L"))
-            return np.isin(values, (1, 3)) if image.mode == "P" else values > 127
-    except (OSError, SyntaxError) as error:
+        if path.exists() and not path.is_file():
+            raise Unreadable("it is no file")  # opening a pipe would wait for ever
+        yield
+    except (Unreadable, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace or remove it") from error
 
 
 def first_ten(names: list[str]) -> str:
     """The first ten names, joined by commas, with an ellipsis if there are more."""
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return ", ".join(map(shown, names[:10])) + (", ..." if len(names) > 10 else "")
+
+
+def shown(name: str) -> str:
+    r"""A file's name on one line: what cannot be printed is escaped.
+
+    >>> print(shown("a\nb.jpg"), shown("caf\udce9.jpg"), shown("café.jpg"))
+    a\nb.jpg caf\udce9.jpg café.jpg
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

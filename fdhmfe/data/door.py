@@ -32,7 +32,8 @@ def open_dataset(config: Config) -> Dataset:
     name = config.dataset
     root = toy_folder(config) if name == "toy" else given_folder(config)
     classes, table = READERS[name](root)
-    table["sha256"] = hash_files(root, table.path)
+    if "sha256" not in table:
+        table["sha256"] = hash_files(root, table.path)
     table = table[list(COLUMNS)].reset_index(drop=True)
     if name in SOURCES and SOURCES[name].own_split:
         table = set_aside_copies(table)

@@ -9,7 +9,7 @@ import pandas as pd
 from fdhmfe.data.dataset import DataError, Dataset, first_ten, open_image, open_mask
 from fdhmfe.data.fetch.download import verify
 from fdhmfe.data.fetch.sources import SOURCES
-from fdhmfe.data.readers.lists import IMAGE_SUFFIXES
+from fdhmfe.data.tree import read_tree
 from fdhmfe.support.progress import progress
 
 
@@ -103,10 +103,9 @@ def describe(dataset: Dataset, folder: Path, *, decode: bool = False) -> str:
 def unlisted(dataset: Dataset) -> list[str]:
     """Image files in the data set's folders that the table does not list, relative to the root."""
     listed = set(dataset.table.path) | set(dataset.table["mask"])
-    tops = sorted({path.partition("/")[0] for path in dataset.table.path})
-    found = (path for top in tops for path in (dataset.root / top).rglob("*"))
-    images = (p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.name[:2] != "._")
-    return sorted({str(p.relative_to(dataset.root)) for p in images} - listed)
+    tops = sorted({path.partition("/")[0] for path in dataset.table.path if "/" in path})
+    found = (f"{top}/{name}" for top in tops for name in read_tree(dataset.root / top).pictures)
+    return sorted(set(found) - listed)
 
 
 def decode_all(dataset: Dataset) -> int:

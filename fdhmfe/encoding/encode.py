@@ -21,7 +21,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fdhmfe.codes import WORD, Identity, blocks, pack
-from fdhmfe.encoding.job import Job, plan, read_shards
+from fdhmfe.data.dataset import shown
+from fdhmfe.encoding.job import Job, plan, read_kept, read_shards, write_seen
+from fdhmfe.encoding.listing import line_of
 from fdhmfe.encoding.trained import BATCH, TrainedRun, open_run
 from fdhmfe.features.cache import read_ahead
 from fdhmfe.runs.results import write_csv, write_npz
@@ -29,8 +31,8 @@ from fdhmfe.support.files import file_hash, write_json
 from fdhmfe.support.progress import watched
 
 DECODERS = 4  # threads that decode images
-# (image (1, 3, S, S), SHA-256 of its file), or why it cannot be read
-Loaded = tuple[Tensor, bytes] | str
+# (SHA-256 of the file, image (1, 3, S, S) or the code (W,) that it has), or why it cannot be read
+Loaded = tuple[str, Tensor | np.ndarray] | str
 
 
 def encode(
@@ -82,7 +84,9 @@ def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
                     continue
                 for left in path.parent.glob(f".{path.name}.*.partial"):
                     left.unlink()  # its process was killed: we hold the lock
+                write_seen(job, shard)
                 write_npz(path, encode_shard(run, job, shard))
+                path.with_suffix(".kept").unlink(missing_ok=True)
         except Timeout:
             continue
         show()
@@ -91,53 +95,65 @@ def work(run: TrainedRun, job: Job, show: Callable[[], None]) -> None:
 def gauge(job: Job) -> Iterator[None]:
     """Each step shows how far the job is: images done by all processes, their rate, time left."""
     before, started = job.done(), time.perf_counter()
-    bar = tqdm(total=len(job.names), initial=before, unit=" images") if watched() else None
+    total = len(job.names) - len(job.gone)
+    bar = tqdm(total=total, initial=before, unit=" images") if watched() else None
     while True:
         done, seconds = job.done(), time.perf_counter() - started
         rate = (done - before) / max(seconds, 1e-9)
         if bar is not None:
             bar.update(done - bar.n)
         elif done == before:
-            print(f"{done} of {len(job.names)} images are done", flush=True)
+            print(f"{done} of {total} images are done", flush=True)
         else:
-            left = (len(job.names) - done) / rate
-            counts = f"{done}/{len(job.names)} images, {rate:.0f} images/s"
+            left = (total - done) / rate
+            counts = f"{done}/{total} images, {rate:.0f} images/s"
             print(f"{counts}, {int(left // 60)} min {int(left % 60)} s left", flush=True)
         yield
 
 
 def encode_shard(run: TrainedRun, job: Job, shard: slice) -> dict[str, np.ndarray]:
     """The arrays of one shard: packed codes (n, W), their ids (n,), what failed and why."""
-    positions = range(shard.start, shard.stop)
+    positions, kept = job.ids(shard), read_kept(job, shard)
     batches = [positions[rows] for rows in blocks(len(positions), BATCH)]
     words: list[np.ndarray] = []
-    ids: list[int] = []
-    hashes: list[bytes] = []
+    hashes: dict[int, str] = {}
     failures: dict[int, str] = {}
-    for loaded in read_ahead(partial(load, run, job), batches):
+    for loaded in read_ahead(partial(load, run, job, kept), batches):
         failures |= {i: reason for i, reason in loaded.items() if isinstance(reason, str)}
         good = {i: pair for i, pair in loaded.items() if not isinstance(pair, str)}
-        if good:
-            words.append(pack(run.codes(torch.cat([image for image, _ in good.values()]))))
-        ids += good
-        hashes += [digest for _, digest in good.values()]
+        hashes |= {i: digest for i, (digest, _) in good.items()}
+        words += codes_of(run, [content for _, content in good.values()])
     width = -(-run.config.bits // WORD)
     return {
-        "ids": np.array(ids, np.int64),
-        "words": np.concatenate([np.zeros((0, width), np.uint64), *words]),
-        "sha256": np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        "ids": np.array(list(hashes), np.int64),
+        "words": np.array(words, np.uint64).reshape(-1, width),
+        "sha256": np.frombuffer(bytes.fromhex("".join(hashes.values())), np.uint8).reshape(-1, 32),
         "failed": np.array(list(failures), np.int64),
         "reasons": np.array(list(failures.values()), str),
     }
 
 
-def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
-    """Read and decode the images at these positions of the list."""
+def codes_of(run: TrainedRun, contents: list[Tensor | np.ndarray]) -> list[np.ndarray]:
+    """The packed code (W,) of each image; what is a code already stays."""
+    images = [content for content in contents if isinstance(content, Tensor)]
+    new = iter(pack(run.codes(torch.cat(images))) if images else ())
+    return [next(new) if isinstance(content, Tensor) else content for content in contents]
+
+
+def load(
+    run: TrainedRun, job: Job, kept: dict[int, tuple[str, np.ndarray]], batch: list[int]
+) -> dict[int, Loaded]:
+    """Read and decode the images with these ids, but those whose content has a code in `kept`."""
 
     def one(position: int) -> Loaded:
-        path = job.root / job.names[position]
+        path = job.path(position)
         try:
-            return run.read([path]), bytes.fromhex(file_hash(path))
+            pixels = None if position in kept else run.read([path])
+            digest = file_hash(path)
+            if pixels is None:
+                known, code = kept[position]
+                return digest, code if digest == known else run.read([path])
+            return digest, pixels
         except Exception as error:  # decoders raise anything; one bad file must not stop a million
             return " ".join(str(error).split())
 
@@ -146,7 +162,10 @@ def load(run: TrainedRun, job: Job, batch: range) -> dict[int, Loaded]:
 
 
 def finish(job: Job, run: TrainedRun) -> None:
-    """Once all shards are there, list the images that failed and write the codes' identity."""
+    """Once all shards are there, list the images that failed and write the codes' identity.
+
+    Raises ValueError if no image could be read.
+    """
     missing = [shard for shard in job.shards if not job.file(shard).exists()]
     if missing:
         print(f"other processes still encode {len(missing)} shards; the last one finishes the job")
@@ -157,10 +176,16 @@ def finish(job: Job, run: TrainedRun) -> None:
         digest.update(arrays["sha256"].tobytes())
         encoded += len(arrays["ids"])
         failed += zip(arrays["failed"], arrays["reasons"], strict=True)
+    if encoded + len(failed) != len(job.names) - len(job.gone):
+        raise ValueError(f"{job.out} got other images meanwhile: give the same command again")
     table = pd.DataFrame(
-        [(job.names[position], reason) for position, reason in failed], columns=["path", "reason"]
+        [(line_of(job.names[i]), shown(reason)) for i, reason in failed], columns=["path", "reason"]
     )
     write_csv(job.out / "unreadable.csv", table)
+    if not encoded:
+        (job.out / "encoded.json").unlink(missing_ok=True)
+        first = f"the first: {shown(str(failed[0][1]))}"
+        raise ValueError(f"none of {len(failed)} images can be read (unreadable.csv); {first}")
     identity = Identity(run.config.bits, run.model_id, digest.hexdigest()[:16])
     facts = {"encoded": encoded, "unreadable": len(failed)}
     write_json(job.out / "encoded.json", {"identity": identity._asdict(), **facts})

@@ -19,7 +19,8 @@ from fdhmfe import search
 from fdhmfe.codes import Identity, unpack
 from fdhmfe.data.dataset import open_image
 from fdhmfe.encoding.encode import finish, gauge, work
-from fdhmfe.encoding.job import list_images, plan, read_identity, read_shards
+from fdhmfe.encoding.job import plan, read_identity, read_shards
+from fdhmfe.encoding.listing import list_images
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.encoding.untrained import open_untrained
 from fdhmfe.figures import frames

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import Dataset, open_image
 from fdhmfe.data.door import open_dataset
+from fdhmfe.data.picture import decode
 from fdhmfe.data.views import Preprocessing, view_image
 from fdhmfe.features.backbone import StageBackbone
 from fdhmfe.features.receptive_field import stage_views
@@ -232,10 +233,8 @@ def class_count(folder: Path, state: dict[str, Tensor]) -> int:
 
 
 def opened(image: Picture) -> Image.Image:
-    """An image, or the one at a path, in RGB and turned upright by its EXIF orientation."""
-    if isinstance(image, Image.Image):
-        return ImageOps.exif_transpose(image).convert("RGB")
-    return open_image(Path(image))
+    """An image, or the one at a path, in RGB and upright, as `decode` makes it."""
+    return decode(image) if isinstance(image, Image.Image) else open_image(Path(image))
 
 
 def kept_cells(output: Output, shifts: Sequence[float]) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fdhmfe.codes import blocks, code_bytes, nearest
-from fdhmfe.data.dataset import DataError, first_ten, open_image
-from fdhmfe.data.readers.lists import image_files
+from fdhmfe.data.dataset import DataError, first_ten
+from fdhmfe.data.readers.folder import SPLITS, read_pictures
 from fdhmfe.encoding.trained import BATCH, TrainedRun
 from fdhmfe.runs.results import write_npz
-from fdhmfe.support.files import file_hash
 from fdhmfe.support.progress import progress
 
 
@@ -39,46 +38,46 @@ class Album(NamedTuple):
 
 
 class FolderReport(NamedTuple):
-    """What a folder of pictures holds. Paths are "<class>/<image>", relative to the folder."""
+    """What a folder of pictures holds. Paths are relative to the folder."""
 
     root: Path
     pictures: tuple[str, ...]  # those that can be read, without copies
     unreadable: tuple[str, ...]
     copies: tuple[str, ...]  # of pictures that come earlier in the folder
+    others: tuple[str, ...] = ()  # what else is left out, one line for each reason
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The class of each picture."""
+        return class_names(np.array(self.pictures))
 
     def __str__(self) -> str:
-        classes = len({Path(name).parent for name in self.pictures})
-        lines = [f"{len(self.pictures)} pictures in {classes} classes"]
+        lines = [f"{len(self.pictures)} pictures in {len(set(self.classes))} classes"]
         for what, names in (("unreadable", self.unreadable), ("copies", self.copies)):
             if names:
                 lines.append(f"left out, {what}: {len(names)} ({first_ten(list(names))})")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"left out, {line}" for line in self.others)])
+
+
+def class_names(pictures: np.ndarray) -> np.ndarray:
+    """The classes of pictures, by the folder they are in: below the folder of a split, if any."""
+    parts = [str(name).split("/") for name in pictures.flat]
+    below = [part[1:] if len(part) > 2 and part[0].lower() in SPLITS else part for part in parts]
+    return np.array([part[0] for part in below]).reshape(pictures.shape)
 
 
 def check_folder(root: Path) -> FolderReport:
     """Decode every picture of <root>/<class>/<image>; DataError if none can be read."""
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder: name one that holds <class>/<image>")
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-    if not folders:
+    table, unreadable, findings = read_pictures(root)
+    if not len(table) + len(unreadable):
         raise DataError(f"{root} holds no class folders: put pictures in {root}/<class>/<image>")
-    paths = [path for folder in folders for path in image_files(folder)]
-    pictures: list[str] = []
-    unreadable: list[str] = []
-    copies: list[str] = []
-    seen: set[str] = set()
-    for path in progress(paths, "checking pictures"):
-        name, content = path.relative_to(root).as_posix(), file_hash(path)
-        try:
-            open_image(path)
-        except DataError:
-            unreadable.append(name)
-            continue
-        (copies if content in seen else pictures).append(name)
-        seen.add(content)
-    if not pictures:
-        raise DataError(f"none of the {len(paths)} pictures below {root} can be read")
-    return FolderReport(root, tuple(pictures), tuple(unreadable), tuple(copies))
+    if not len(table):
+        raise DataError(f"none of the {len(unreadable)} pictures below {root} can be read")
+    first = ~table.sha256.duplicated()
+    others = tuple(f.told() for f in findings)
+    return FolderReport(
+        root, tuple(table.path[first]), tuple(unreadable), tuple(table.path[~first]), others
+    )
 
 
 def encode_folder(run: TrainedRun, report: FolderReport) -> Album:

@@ -13,10 +13,9 @@ from typing import Any
 
 import anywidget
 import traitlets
-from PIL import Image, UnidentifiedImageError
 
 from fdhmfe.codes import code_bytes
-from fdhmfe.data.dataset import decode
+from fdhmfe.data.picture import Unreadable, decode
 from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.explorer.gallery import Gallery, text, thumbnail
 from fdhmfe.support.files import atomic
@@ -43,7 +42,7 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     """Encode an uploaded image; send the browser its code and thumbnail, or what went wrong."""
     try:
         image = decode(io.BytesIO(buffers[0]))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except Unreadable as error:
         explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
         return
     codes, kept = explorer.run.encode([image]), explorer.run.kept(explorer.run.maps([image]))

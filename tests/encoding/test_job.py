@@ -1,9 +1,11 @@
 """Encoding at scale: real runs, real files, real processes that are killed."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,16 @@ import pandas as pd
 import pytest
 import torch
 from conftest import save_image, write_folder
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from fdhmfe import config, search
 from fdhmfe.__main__ import main
+from fdhmfe.data.dataset import DataError
 from fdhmfe.encoding import job
+from fdhmfe.encoding.listing import read_names
+from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.runs import experiment
 from fdhmfe.support.places import REPOSITORY
 
@@ -150,8 +156,229 @@ def test_a_folder_begun_with_other_images_is_refused(run, photographs, tmp_path,
     assert main(command(run, tmp_path / "one", out)[3:]) == 0
     before = contents(out)
     assert main(command(run, photographs, out)[3:]) == 2
-    assert "was begun with images 1, now 71" in capsys.readouterr().err
+    assert "was begun with other images: none of its 1, such as a.jpg" in capsys.readouterr().err
     assert contents(out) == before
+
+
+# Folders that change between two commands
+
+
+A = (1, 4, 7, 10, 13, 16, 19, 22)
+
+
+@pytest.fixture(scope="module")
+def encoded(run, photographs, tmp_path_factory) -> Path:
+    """own/: ten of the photographs, one of them unreadable; codes/: encoded in shards of four."""
+    place = tmp_path_factory.mktemp("encoded")
+    for name in ["album 0/000.jpg", "album 0/003.jpg", *(f"album 1/{i:03d}.jpg" for i in A)]:
+        (place / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photographs / name, place / "own" / name)
+    assert main(command(run, place / "own", place / "codes")[3:]) == 0
+    return place
+
+
+@pytest.fixture
+def album(encoded, tmp_path) -> Path:
+    """A copy of these photographs, with a copy of their codes beside it."""
+    shutil.copytree(encoded, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "own"
+
+
+@pytest.fixture(scope="module")
+def opened(run) -> TrainedRun:
+    return open_run(run)
+
+
+def expected(opened: TrainedRun, root: Path) -> dict[str, bytes]:
+    """The code of each readable image below a folder, without any job."""
+    codes: dict[str, bytes] = {}
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        with suppress(DataError):
+            codes[path.relative_to(root).as_posix()] = opened.encode([path])[0].tobytes()
+    return codes
+
+
+def by_name(out: Path) -> dict[str, bytes]:
+    """The code of each image, by its name."""
+    names = read_names(out / "images.txt")
+    parts = list(job.read_encoded(out))
+    assert len({i for ids, _ in parts for i in ids}) == sum(len(ids) for ids, _ in parts)
+    return {
+        names[i]: code.tobytes() for ids, codes in parts for i, code in zip(ids, codes, strict=True)
+    }
+
+
+def ids_of(out: Path) -> dict[str, int]:
+    return {name: i for i, name in enumerate(read_names(out / "images.txt"))}
+
+
+def add(root: Path) -> None:
+    save_image(root / "aaa first by name.jpg", 500)
+
+
+def replace(root: Path) -> None:
+    save_image(root / "album 1/004.jpg", 501)
+
+
+def replace_alike(root: Path) -> None:
+    """Another picture of the same size in bytes, with the old time."""
+    path = root / "album 1/007.jpg"
+    before = path.stat()
+    Image.new("RGB", (48, 40), "red").save(path)
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0" * (before.st_size - len(content)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def remove(root: Path) -> None:
+    (root / "album 1/010.jpg").unlink()
+
+
+def mend(root: Path) -> None:
+    save_image(root / "album 0/003.jpg", 503)
+
+
+def spoil(root: Path) -> None:
+    (root / "album 1/022.jpg").write_bytes(b"no image any more")
+
+
+def rename(root: Path) -> None:
+    (root / "album 1/013.jpg").rename(root / "album 1/renamed.jpg")
+
+
+def touch(root: Path) -> None:
+    os.utime(root / "album 1/016.jpg")
+
+
+def many(root: Path) -> None:
+    for change in (add, replace, remove, mend, spoil, rename, touch):
+        change(root)
+
+
+CHANGES = [add, replace, replace_alike, remove, mend, spoil, rename, touch, many]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_same_command_takes_up_what_has_changed(change, run, opened, album, tmp_path, capsys):
+    out = tmp_path / "codes"
+    before = ids_of(out)
+    change(album)
+    assert main(command(run, album, out)[3:]) == 0
+    said = capsys.readouterr().out
+    assert ("1 images are new" in said) == (change in (add, rename))
+    assert ("1 images are gone" in said) == (change in (remove, rename))
+    codes = expected(opened, album)
+    assert by_name(out) == codes
+    there = {p.relative_to(album).as_posix() for p in album.rglob("*.jpg")}
+    assert set(pd.read_csv(out / "unreadable.csv").path) == there - codes.keys()
+    assert before.items() <= ids_of(out).items(), "what has an id keeps it"
+    assert not list(out.rglob("*.kept"))
+    last = contents(out)
+    assert main(command(run, album, out)[3:]) == 0
+    assert contents(out) == last
+
+
+def test_only_what_has_changed_is_read_again(run, album, tmp_path, monkeypatch):
+    read: list[str] = []
+    whole = TrainedRun.read
+    monkeypatch.setattr(
+        TrainedRun,
+        "read",
+        lambda self, images: read.extend(Path(i).name for i in images) or whole(self, images),
+    )
+    for change, names in [(touch, []), (many, ["004.jpg", "022.jpg", "aaa first by name.jpg"])]:
+        read.clear()
+        change(album)
+        assert main(command(run, album, tmp_path / "codes")[3:]) == 0
+        assert sorted(set(read) - {"003.jpg", "renamed.jpg"}) == names
+
+
+def test_an_image_that_comes_back_has_its_old_id(run, album, tmp_path):
+    out = tmp_path / "codes"
+    before, ids = by_name(out), ids_of(out)
+    away = (album / "album 1/010.jpg").rename(tmp_path / "away.jpg")
+    assert main(command(run, album, out)[3:]) == 0
+    assert by_name(out) == {k: v for k, v in before.items() if k != "album 1/010.jpg"}
+    shutil.copy(away, album / "album 1/010.jpg")
+    assert main(command(run, album, out)[3:]) == 0
+    assert (by_name(out), ids_of(out)) == (before, ids)
+
+
+def test_changed_between_kills(run, opened, album, tmp_path):
+    out = tmp_path / "codes"
+    for change in (add, many):
+        change(album)
+        process = start(run, album, out, stdout=subprocess.DEVNULL)
+        while not list(out.rglob("*.kept")) and process.poll() is None:
+            time.sleep(0.01)  # shards are set aside
+        process.kill()
+        process.wait()
+    assert main(command(run, album, out)[3:]) == 0
+    assert by_name(out) == expected(opened, album)
+    assert not list(out.rglob("*.kept")) and not list(out.rglob("*.partial"))
+
+
+def test_a_job_of_an_earlier_version_goes_on(run, album, tmp_path):
+    out = tmp_path / "codes"
+    before = by_name(out)
+    for path in (out / "shards").glob("*.seen"):
+        path.unlink()
+    add(album)
+    assert main(command(run, album, out)[3:]) == 0
+    assert before.items() < by_name(out).items()
+
+
+def test_names_of_every_kind_keep_their_ids(run, opened, tmp_path):
+    album, out = tmp_path / "own", tmp_path / "codes"
+    names = ["a\nb.jpg", "a\u2028b.jpg", "caf\udce9.jpg", '"q".jpg', " x.jpg", "z.jpg"]
+    for seed, name in enumerate(names):
+        save_image(album / name, seed)
+    (album / "bad\n\udcff.jpg").touch()
+    assert main(command(run, album, out)[3:]) == 0
+    assert by_name(out) == expected(opened, album)
+    assert set(by_name(out)) == set(names)
+    assert pd.read_csv(out / "unreadable.csv").path.tolist() == ['"bad\\n\\udcff.jpg"']
+    assert main(command(run, out / "images.txt", tmp_path / "no")[3:]) == 2, "files are elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["one photo", "a flat folder", "CSV", "other formats"])
+def test_other_inputs(kind, run, photographs, tmp_path):
+    album, out = tmp_path / "own", tmp_path / "codes"
+    album.mkdir()
+    for i in (1, 4):
+        shutil.copy(photographs / f"album 1/{i:03d}.jpg", album / f"{i}.jpg")
+    given, names = album, ["1.jpg", "4.jpg"]
+    if kind == "one photo":
+        given, names = album / "4.jpg", ["4.jpg"]
+    elif kind == "CSV":
+        given = album / "list.csv"
+        given.write_text("\ufeffpath,label\r\n4.jpg,1\r\n1.jpg,0\r\n", encoding="utf-8")
+        names = ["4.jpg", "1.jpg"]
+    elif kind == "other formats":
+        for suffix in (".tif", ".gif", ".webp", ".JFIF", ".avif"):
+            save_image(album / f"x{suffix}", 3)
+        names += ["x.JFIF", "x.avif", "x.gif", "x.tif", "x.webp"]
+    assert main(command(run, given, out)[3:]) == 0
+    assert list(by_name(out)) == names
+
+
+@pytest.mark.parametrize("given", ["folder", "list", "photo"])
+def test_a_job_that_encodes_nothing_fails(given, run, tmp_path, capsys):
+    album, out = tmp_path / "own", tmp_path / "codes"
+    album.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (album / name).write_text("no image")
+    (album / "list.txt").write_text("gone.jpg\na.jpg\n")
+    images = {"folder": album, "list": album / "list.txt", "photo": album / "a.jpg"}[given]
+    for _ in range(2):
+        assert main(command(run, images, out)[3:]) == 2
+        assert "images can be read (unreadable.csv); the first: " in capsys.readouterr().err
+        assert not (out / "encoded.json").exists()
+        assert len(pd.read_csv(out / "unreadable.csv")) == (1 if given == "photo" else 2)
+    save_image(album / "a.jpg", 0)
+    assert main(command(run, images, out)[3:]) == 0
+    assert list(by_name(out)) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("wrong", ["run", "images"])

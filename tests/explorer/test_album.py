@@ -71,6 +71,35 @@ def test_a_folder_is_checked_file_by_file(tmp_path):
     assert "6 pictures in 2 classes" in str(report) and "class_0/broken.jpg" in str(report)
 
 
+LAYOUTS = {  # files, and the class of each
+    "deeper in a class": {"cat/1.jpg": "cat", "cat/old/2.jpg": "cat", "dog/3.jpg": "dog"},
+    "train and test": {"train/cat/1.jpg": "cat", "test/cat/2.jpg": "cat"},
+    "Train and Val": {"Train/cat/1.jpg": "cat", "Val/dog/a/2.jpg": "dog"},
+    "a class called train": {"bus/1.jpg": "bus", "train/2.jpg": "train"},
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_picture_s_class_is_the_folder_that_it_is_below(kind, tmp_path):
+    for seed, name in enumerate(LAYOUTS[kind]):
+        save_image(tmp_path / name, seed)
+    report = check_folder(tmp_path)
+    assert dict(zip(report.pictures, report.classes, strict=True)) == LAYOUTS[kind]
+
+
+def test_what_else_a_folder_holds_is_named(tmp_path):
+    root = write_folder(tmp_path / "own", classes=2, per_class=3, split=False)
+    save_image(root / "top.png", 70)
+    (root / "class_0" / "._1.jpg").write_text("left by macOS")
+    (root / "class_0" / "gone.jpg").symlink_to("nowhere")
+    report = check_folder(root)
+    assert len(report.pictures) == 6 and not report.unreadable
+    said = str(report)
+    assert "left out, in no class's folder (1;" in said and "top.png" in said
+    assert "left out, skipped (1; a link to nothing): class_0/gone.jpg" in said
+    assert "._1" not in said
+
+
 def test_a_folder_without_pictures_says_what_is_expected(tmp_path):
     save_image(tmp_path / "flat" / "1.jpg", 0)
     with pytest.raises(DataError, match="<class>/<image>"):

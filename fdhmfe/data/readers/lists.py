@@ -11,17 +11,18 @@ from scipy.io import loadmat
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
 from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.data.picture import suffixes
+from fdhmfe.data.tree import is_junk
 from fdhmfe.support.files import file_hash
 from fdhmfe.support.places import resolve
 from fdhmfe.support.progress import progress
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANY = 20_000  # images (set by hand): from here on, hashing shows its progress
 Reading = tuple[list[str], pd.DataFrame]  # class names; table with path, label, split, mask
 
 
 def given_folder(config: Config) -> Path:
-    """The data set's official folder: it is inside `data_dir`, or is `data_dir` itself.
+    """The data set's official folder: `data_dir` itself, or inside it, or in any folder of it.
 
     If `data_dir` is missing, a DataError says how to give it.
     """
@@ -37,17 +38,22 @@ def given_folder(config: Config) -> Path:
         if config.dataset == "folder":
             hint = "set it to one of <class>/<image>"
         raise DataError(f"data_dir {root} is not a folder; {hint}")
-    official = root / SOURCES[config.dataset].folder if config.dataset in SOURCES else root
-    return official if official.is_dir() else root
+    if config.dataset not in SOURCES:
+        return root
+    source = SOURCES[config.dataset]
+    official = root / source.folder
+    places = [official, root, *sorted(root.glob(f"*/{source.folder}"))]
+    whole = (place for place in places if (place / source.marker).exists())
+    return next(whole, official if official.is_dir() else root)
 
 
 def image_files(folder: Path) -> list[Path]:
     """Image files directly inside a folder, by name; DataError when there are none."""
     found = folder.is_dir() and sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
+        p for p in folder.iterdir() if p.suffix.lower() in suffixes() and not is_junk(p.name)
     )
     if not found:
-        raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"{folder} holds no images")
     return found
 
 

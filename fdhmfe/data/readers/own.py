@@ -5,6 +5,7 @@ label, split and mask. It raises DataError for lists that are missing, malformed
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +15,8 @@ import pandas as pd
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
 from fdhmfe.data.readers import listed
-from fdhmfe.data.readers.lists import Reading, hash_files, image_files, table_of
+from fdhmfe.data.readers.folder import survey
+from fdhmfe.data.readers.lists import Reading, image_files
 from fdhmfe.data.splits import half_split
 from fdhmfe.data.toy import species
 from fdhmfe.support.files import build_once, content_hash
@@ -74,25 +76,17 @@ def read_leeds(root: Path) -> Reading:
 def read_folder(root: Path) -> Reading:
     """Any ImageFolder tree: <root>/<class>/<image>, or <root>/{train,test}/<class>/<image>.
 
-    Without train and test folders, half of each class (by content hash, so that copies of one
-    image stay together) becomes the database.
+    All of it is checked first (see `survey`). DataError lists all problems that stop training; what
+    is left out gives a warning.
     """
-    splits = {s: root / s for s in ("train", "test") if (root / s).is_dir()}
-    official = len(splits) == 2
-    parents = splits if official else {"": root}
-    rows = [
-        (str(path.relative_to(root)), folder.name, split)
-        for split, parent in parents.items()
-        for folder in sorted(p for p in parent.iterdir() if p.is_dir() and p.name[0] != ".")
-        for path in image_files(folder)
-    ]
-    if not rows:
-        raise DataError(f"{root} holds no class folders")
-    table = table_of(rows)
-    table["label"], classes = pd.factorize(table.label, sort=True)
-    if not official:
-        table["split"] = half_split(table.label, pd.Series(hash_files(root, table.path)))
-    return list(classes), table
+    found = survey(root)
+    if found.fatal:
+        raise DataError(f"{found.told()}\n  (fdhmfe check {root} names every file)")
+    if found.findings:
+        warnings.warn(f"{found.told()}\n  (fdhmfe check {root} names every file)", stacklevel=2)
+    table = found.table.assign(mask="")
+    table["label"], classes = pd.factorize(table.folder, sort=True)
+    return list(classes), table.drop(columns="folder")
 
 
 READERS: Mapping[str, Callable[[Path], Reading]] = {
