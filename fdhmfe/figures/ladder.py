@@ -46,8 +46,9 @@ def rungs(scores: pd.DataFrame, title: str, *, reference: str = "", chance: str 
     for axis in axes[1:]:
         axis.tick_params(axis="y", length=0)
     axes[0].set_ylim(-0.6, len(order) - 0.4)
-    told = f"; dotted: {reference}" if reference else ""
-    figure.supxlabel(f"mAP@all (%); bar: range over seeds{told}", fontsize=TYPE)
+    told = "; bar: range over seeds" if scores.duplicated(["rung", "classes"]).any() else ""
+    told += f"; dotted: {reference}" if reference else ""
+    figure.supxlabel(f"mAP@all (%){told}", fontsize=TYPE)
     name_groups(axes, scores.groupby("rung", sort=False).labels.first().to_numpy())
     return figure
 

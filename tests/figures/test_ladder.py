@@ -43,6 +43,12 @@ def test_a_bar_spans_the_seeds():
     assert bars[1].tolist() == [pytest.approx([80, 1]), pytest.approx([80, 1])]
 
 
+def test_bars_are_explained_where_there_are_seeds():
+    for given, explained in ((scores(), True), (scores().iloc[::2], False)):
+        below = ladder.rungs(given, "title").texts[-1].get_text()
+        assert ("bar: range over seeds" in below) is explained
+
+
 def test_axes_start_where_the_codes_are_and_end_at_100_at_most():
     assert ladder.limits(pd.DataFrame({"min": [40.0, 60], "max": [50.0, 90]})) == (36, 94)
     assert ladder.limits(pd.DataFrame({"min": [0.0], "max": [100.0]})) == (0, 100)
