@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fdhmfe.figures import frames
 
@@ -17,96 +18,106 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # told apart by form and filling, too
 }
 GROUPS = ("without labels", "learned from labels")
 ROOM = 4  # rungs: the name of a group is as high
-SEEDS_BELOW = 0.27  # rungs: single seeds stand so far below their mean
-COLUMN = 69  # points: a mean with its range is as wide
 MARKS = (("o", frames.BLUE), ("^", frames.ORANGE), ("s", frames.GREEN), ("D", frames.BLACK))
 
 
-def rungs(scores: pd.DataFrame, title: str, reference: str = "") -> Figure:
-    """mAP on seen and on unseen classes, a line per rung, the first at the bottom, as on a ladder.
+def rungs(scores: pd.DataFrame, title: str, *, reference: str = "", chance: str = "") -> Figure:
+    """mAP of each rung, the first at the bottom, as on a ladder; seen and unseen classes apart.
 
     scores: columns rung, labels (bool: does it learn from labels?), classes ("seen", "unseen"), mAP
-    (0..1); one row per seed. Large markers: the mean over the seeds, written beside the chart with
-    half of their range; small ones, just below: the single seeds.
-    reference: the rung that dotted lines carry through the chart, if any.
+    (0..1); one row per seed. A marker is their mean, written beside; a bar is their range.
+    reference: the rung that a dotted line carries through each panel, if any. chance: a rung that
+    does not stretch the axes; where it is off them, an arrow says so.
     """
     order = list(scores.rung.unique())
-    cells = 100 * scores.groupby(["rung", "classes"]).mAP.agg(["mean", "min", "max"])
-    figure, axis = frames.chart("", 0.36 * len(order) + 1.7)
-    figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
-    for name, mean in cells.loc[reference]["mean"].items() if reference else ():
-        axis.axvline(mean, color=LOOKS[str(name)]["color"], linewidth=0.8, linestyle=":", zorder=0)
     kinds = [name for name in LOOKS if name in set(scores.classes)]
-    for height, rung in enumerate(order):
-        own = cells.loc[rung]
-        axis.hlines(height, own["mean"].min(), own["mean"].max(), color=frames.GREY, linewidth=1)
-        for column, name in enumerate(kinds):
-            values = 100 * scores.mAP[(scores.rung == rung) & (scores.classes == name)]
-            # Not clipped: a marker at 100 is as large as any.
-            whole: dict[str, Any] = {**LOOKS[name], "linestyle": "", "clip_on": False}
-            axis.plot(own["mean"][name], height, markersize=7, **whole)
-            if len(values) > 1:
-                below = np.full(len(values), height - SEEDS_BELOW)
-                axis.plot(values, below, markersize=3, **whole)
-            aside(axis, spread(values), height, column, LOOKS[name]["color"])
-    for column, name in enumerate(kinds):
-        sign = {"o": "●", "D": "◇"}[LOOKS[name]["marker"]]
-        aside(axis, f"{sign} {name}", len(order) - 0.2, column, LOOKS[name]["color"])
-    axis.set_yticks(range(len(order)), order, fontsize=TYPE)
-    axis.set(xlim=(0, 100), ylim=(-0.6, len(order) - 0.4))
-    axis.set_xticks(range(0, 101, 25))
-    axis.tick_params(axis="x", labelsize=TYPE)
-    axis.set_xlabel("mAP@all (%)", fontsize=TYPE)
-    name_groups(axis, scores.groupby("rung", sort=False).labels.first().to_numpy(), len(kinds))
+    size = frames.WIDTH / len(kinds), 0.3 * len(order) + 1.4
+    figure, axes = frames.panels(len(kinds), len(kinds), size, framed=False, sharey=True)
+    figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
+    for axis, name in zip(axes, kinds, strict=True):
+        own = scores[scores.classes == name].groupby("rung").mAP.agg(["mean", "min", "max"])
+        own = 100 * own.loc[order]
+        one_side(axis, own, limits(own.drop(index=[chance] if chance else [])), LOOKS[name])
+        axis.set_title(f"{name} classes", fontsize=TYPE, color=LOOKS[name]["color"])
+        if reference:
+            look = {"color": frames.BLACK, "linewidth": 0.8, "linestyle": ":", "zorder": 0}
+            axis.axvline(own["mean"][reference], **look)
+    axes[0].set_yticks(range(len(order)), order, fontsize=TYPE)
+    for axis in axes[1:]:
+        axis.tick_params(axis="y", length=0)
+    axes[0].set_ylim(-0.6, len(order) - 0.4)
+    told = "; bar: range over seeds" if scores.duplicated(["rung", "classes"]).any() else ""
+    told += f"; dotted: {reference}" if reference else ""
+    figure.supxlabel(f"mAP@all (%){told}", fontsize=TYPE)
+    name_groups(axes, scores.groupby("rung", sort=False).labels.first().to_numpy())
     return figure
 
 
-def spread(values: pd.Series) -> str:
-    """The mean, and half of the range if there is more than one value."""
-    half = (values.max() - values.min()) / 2
-    mean = f"{values.mean():.1f}".rjust(4, "\N{FIGURE SPACE}")
-    return mean + (f" ±{half:.1f}" if len(values) > 1 else "")
+def limits(own: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis with all of own's ranges and a rim, within 0..100, one point wide or more."""
+    low, high = own["min"].min(), own["max"].max()
+    rim = max(0.5, 0.08 * (high - low))
+    return max(0.0, low - rim), min(100.0, high + rim)
 
 
-def aside(axis: Axes, text: str, height: float, column: int, colour: str, **look: Any) -> None:
-    """Write text to the right of the chart, in one of the columns there."""
-    shift: dict[str, Any] = {"xytext": (9 + COLUMN * column, 0), "textcoords": "offset points"}
-    look = {"va": "center_baseline", "fontsize": TYPE, "color": colour, **shift, **look}
-    axis.annotate(text, (1, height), xycoords=axis.get_yaxis_transform(), **look)
+def one_side(
+    axis: Axes, own: pd.DataFrame, ends: tuple[float, float], look: Mapping[str, Any]
+) -> None:
+    """A marker and a bar per rung of own (columns mean, min, max), and the mean to the right."""
+    for height, (mean, low, high) in enumerate(own.to_numpy()):
+        if ends[0] <= mean <= ends[1]:
+            # Not clipped: a marker at 100 is as large as any.
+            axis.plot(mean, height, markersize=5.5, linestyle="", clip_on=False, **look)
+            axis.hlines(height, low, high, color=look["color"], linewidth=2.5)
+        else:
+            side, arrow = (1, "→") if mean > ends[1] else (0, "←")
+            place: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+            place["ha"] = ("left", "right")[side]
+            axis.text(side, height, arrow, **place, fontsize=TYPE, color=look["color"])
+        shift: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
+        written = f"{mean:.1f}".rjust(4, "\N{FIGURE SPACE}")
+        edge = {"xycoords": axis.get_yaxis_transform(), "color": look["color"], "fontsize": TYPE}
+        axis.annotate(written, (1, height), **shift, **edge)
+    axis.set_xlim(*ends)
+    axis.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    axis.tick_params(axis="x", labelsize=TYPE)
 
 
-def beside(axis: Axes, text: str, place: tuple[float, float], colour: str) -> None:
-    """Write text to the right of a marker."""
-    shift: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points"}
-    axis.annotate(text, place, **shift, va="center", fontsize=TYPE, color=colour)
-
-
-def name_groups(axis: Axes, labels: np.ndarray, column: int) -> None:
+def name_groups(axes: np.ndarray, labels: np.ndarray) -> None:
     """Part the rungs that learn from labels from the others, and name groups that have room."""
     start = 0
     for name, count in zip(GROUPS, (int((~labels).sum()), int(labels.sum())), strict=True):
         if count >= ROOM:
-            middle = start + (count - 1) / 2
-            aside(axis, name, middle, column, frames.BLACK, rotation=270, va="center")
-        if start and count:
+            place: dict[str, Any] = {"xytext": (44, 0), "textcoords": "offset points"}
+            place |= {"xycoords": axes[-1].get_yaxis_transform(), "rotation": 270, "va": "center"}
+            axes[-1].annotate(name, (1, start + (count - 1) / 2), fontsize=TYPE, **place)
+        for axis in axes if start and count else ():
             axis.axhline(start - 0.5, color=frames.BLACK, linewidth=0.8, linestyle="--")
         start += count
 
 
 def by_steps(table: pd.DataFrame, title: str) -> Figure:
-    """mAP on seen and on unseen classes while a layer is trained: columns steps, classes, mAP."""
-    figure, axis = frames.chart("", 3.2)
+    """mAP while a layer is trained, a panel for seen and one for unseen classes.
+
+    table: columns steps, classes, mAP. The axes have the same length in points of mAP, so slopes
+    can be compared; they start where each curve is.
+    """
+    kinds = list(table.classes.unique())
+    size = frames.WIDTH / len(kinds), 3.2
+    figure, axes = frames.panels(len(kinds), len(kinds), size, framed=False)
     figure.suptitle(frames.wrapped(title, 66), fontsize=TYPE)
-    places = sorted(table.steps.unique())
-    for name, rows in table.groupby("classes", sort=False):
-        heights = 100 * rows.sort_values("steps").mAP.to_numpy()
-        axis.plot(range(len(places)), heights, **LOOKS[str(name)])
-        beside(axis, str(name), (len(places) - 1, heights[-1]), LOOKS[str(name)]["color"])
-    axis.set_xticks(range(len(places)), [str(each) for each in places])
-    axis.set(ylim=(0, 100), xlim=(-0.3, len(places) + 0.3))
-    axis.tick_params(labelsize=TYPE)
-    axis.set_xlabel("training steps", fontsize=TYPE)
-    axis.set_ylabel("mAP@all (%)", fontsize=TYPE)
+    heights = 100 * table.pivot(index="steps", columns="classes", values="mAP")  # steps in order
+    reach = 0.6 * max(1.0, (heights.max() - heights.min()).max())
+    for axis, name in zip(axes, kinds, strict=True):
+        middle = (heights[name].max() + heights[name].min()) / 2
+        middle = min(max(middle, reach), 100 - reach)
+        axis.plot(range(len(heights)), heights[name], clip_on=False, **LOOKS[name])
+        axis.set_ylim(middle - reach, middle + reach)
+        axis.set_xticks(range(len(heights)), heights.index.astype(str), rotation=60)
+        axis.tick_params(labelsize=TYPE)
+        axis.set_title(f"{name} classes", fontsize=TYPE, color=LOOKS[name]["color"])
+    figure.supxlabel("training steps (not to scale)", fontsize=TYPE)
+    axes[0].set_ylabel("mAP@all (%)", fontsize=TYPE)
     return figure
 
 

@@ -35,7 +35,8 @@ def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colo
 def fusion_steps(stages: int) -> Figure:
     """The way of a token through fusion: one row per stage, the deepest on top, a column per step.
 
-    An arrow across rows is a message. It goes to the cell at the same place, drawn in colour.
+    An arrow across rows is a message. It goes to the cell at the same place, drawn in colour. The
+    letters W, V and U name what is learned on the way.
     """
     figure, (axis,) = frames.panels(1, 1, (frames.WIDTH, 1.25 * stages + 0.5))
     gap, row, edge = 2.1, 1.5, 1.5 * CELL + 0.08
@@ -46,13 +47,16 @@ def fusion_steps(stages: int) -> Figure:
             small_grid(axis, (step * gap, y), 3, {4: frames.SKY if step else frames.GREY})
             if step:
                 arrow(axis, ((step - 1) * gap + edge, y), (step * gap - edge, y), frames.GREY)
+        axis.text(gap / 2, y + 0.1, f"$W_{level + 1}$", ha="center", va="bottom", fontsize=11)
     for level in range(1, stages):
         low, high = (level - 1) * row, level * row
-        for step, start, end, colour in (
-            (2, high - edge, low + edge, frames.VERMILION),
-            (3, low + edge, high - edge, frames.BLUE),
+        for step, letter, start, end, colour in (
+            (2, "V", high - edge, low + edge, frames.VERMILION),
+            (3, "U", low + edge, high - edge, frames.BLUE),
         ):
             arrow(axis, (step * gap, start), (step * gap, end), colour)
+            place = step * gap + 0.12, (low + high) / 2
+            axis.text(*place, f"$+\\,{letter}_{level}$", va="center", fontsize=11)
     for step, title in enumerate(STEPS):
         axis.text(step * gap, (stages - 1) * row + 0.6, title, ha="center", fontsize=11)
     axis.set(xlim=(-1.9, 3 * gap + 0.85), ylim=(-0.6, (stages - 1) * row + 0.95), aspect="equal")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fdhmfe.figures import frames, ladder
+from fdhmfe.figures import ladder
 
 
 def scores(classes=("seen", "unseen")) -> pd.DataFrame:
@@ -18,90 +18,98 @@ def scores(classes=("seen", "unseen")) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rung", "labels", "classes", "mAP"])
 
 
-def markers(axis, colour: str, size: int) -> list[list[tuple[float, float]]]:
+def means(axis) -> list[tuple[float, float]]:
     drawn = [line for line in axis.lines if line.get_marker() in ("o", "D")]
-    own = [d for d in drawn if d.get_color() == colour and d.get_markersize() == size]
-    return [list(map(tuple, d.get_xydata())) for d in own]
+    return [tuple(line.get_xydata()[0]) for line in drawn]
 
 
-def test_rungs_climb_from_the_bottom_with_a_marker_per_kind_of_class():
-    axis = ladder.rungs(scores(), "title").axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["LSH", "CSQ-like"]
-    assert markers(axis, frames.BLUE, 7) == [[pytest.approx((30, 0))], [pytest.approx((80, 1))]]
-    means = [[pytest.approx((70, 0))], [pytest.approx((55, 1))]]
-    assert markers(axis, frames.VERMILION, 7) == means
+def written(axis) -> list[str]:
+    return [text.get_text().strip() for text in axis.texts]
 
 
-def test_single_seeds_stand_below_their_mean_which_is_written_with_half_of_their_range():
-    axis = ladder.rungs(scores(), "title").axes[0]
-    first, _ = markers(axis, frames.BLUE, 3)
-    below = -ladder.SEEDS_BELOW
-    assert first == [pytest.approx((20, below)), pytest.approx((40, below))]
-    written = {text.get_text(): text.xy[1] for text in axis.texts}
-    wanted = {"30.0 ±10.0": 0, "70.0 ±0.0": 0, "80.0 ±0.0": 1, "55.0 ±5.0": 1}
-    assert {name: written[name] for name in wanted} == wanted
+def test_rungs_climb_from_the_bottom_and_no_panel_shows_both_kinds_of_class():
+    seen, unseen = ladder.rungs(scores(), "title").axes
+    assert [label.get_text() for label in seen.get_yticklabels()] == ["LSH", "CSQ-like"]
+    assert means(seen) == [pytest.approx((30, 0)), pytest.approx((80, 1))]
+    assert means(unseen) == [pytest.approx((70, 0)), pytest.approx((55, 1))]
+    assert [axis.get_title() for axis in (seen, unseen)] == ["seen classes", "unseen classes"]
+    assert written(seen) == ["30.0", "80.0"] and written(unseen) == ["70.0", "55.0"]
 
 
-def test_one_run_has_no_range():
-    axis = ladder.rungs(scores().iloc[::2], "title").axes[0]
-    assert markers(axis, frames.BLUE, 3) == []
-    assert {"20.0", "70.0", "80.0", "50.0"} <= {text.get_text() for text in axis.texts}
+def test_a_bar_spans_the_seeds():
+    seen, _ = ladder.rungs(scores(), "title").axes
+    bars = [bar.get_segments()[0] for bar in seen.collections]
+    assert bars[0].tolist() == [pytest.approx([20, 0]), pytest.approx([40, 0])]
+    assert bars[1].tolist() == [pytest.approx([80, 1]), pytest.approx([80, 1])]
 
 
-def test_the_axis_has_no_place_below_0_or_above_100():
-    axis = ladder.rungs(scores(), "title").axes[0]
-    assert axis.get_xlim() == (0, 100)
-    drawn = [line for line in axis.lines if line.get_marker() in ("o", "D")]
+def test_bars_are_explained_where_there_are_seeds():
+    for given, explained in ((scores(), True), (scores().iloc[::2], False)):
+        below = ladder.rungs(given, "title").texts[-1].get_text()
+        assert ("bar: range over seeds" in below) is explained
+
+
+def test_axes_start_where_the_codes_are_and_end_at_100_at_most():
+    assert ladder.limits(pd.DataFrame({"min": [40.0, 60], "max": [50.0, 90]})) == (36, 94)
+    assert ladder.limits(pd.DataFrame({"min": [0.0], "max": [100.0]})) == (0, 100)
+    assert ladder.limits(pd.DataFrame({"min": [7.0], "max": [7.0]})) == (6.5, 7.5)  # one score
+    seen, _ = ladder.rungs(scores(), "title").axes
+    drawn = [line for line in seen.lines if line.get_marker() == "o"]
     assert drawn and not any(line.get_clip_on() for line in drawn)  # whole at either end
 
 
-def test_kinds_of_class_stand_over_their_columns_and_a_line_parts_the_groups():
-    axis = ladder.rungs(scores(), "title").axes[0]
-    columns = {text.get_text(): text.xyann[0] for text in axis.texts}
-    assert columns["● seen"] == columns["30.0 ±10.0"] < columns["◇ unseen"]
-    assert columns["◇ unseen"] == columns["70.0 ±0.0"]
-    (border,) = (line for line in axis.lines if line.get_linestyle() == "--")
-    assert border.get_ydata()[0] == 0.5
+def test_chance_does_not_stretch_the_axis_and_an_arrow_says_where_it_is():
+    seen, unseen = ladder.rungs(scores(), "title", chance="LSH").axes
+    assert seen.get_xlim() == (79.5, 80.5) and means(seen) == [pytest.approx((80, 1))]
+    assert written(seen) == ["←", "30.0", "80.0"] and written(unseen)[0] == "→"
+
+
+def test_a_line_parts_the_groups():
+    for axis in ladder.rungs(scores(), "title").axes:
+        (border,) = (line for line in axis.lines if line.get_linestyle() == "--")
+        assert border.get_ydata()[0] == 0.5
 
 
 def test_a_group_is_named_where_it_is_high_enough():
     many = pd.concat(scores().assign(rung=lambda t, i=i: t.rung + str(i)) for i in range(4))
-    texts = ladder.rungs(many.sort_values("labels", kind="stable"), "title").axes[0].texts
+    texts = ladder.rungs(many.sort_values("labels", kind="stable"), "title").axes[-1].texts
     places = {text.get_text(): text.xy[1] for text in texts}
     assert [places[name] for name in ladder.GROUPS] == [1.5, 5.5]
-    few = {text.get_text() for text in ladder.rungs(scores(), "title").axes[0].texts}
-    assert few.isdisjoint(ladder.GROUPS)
+    assert set(written(ladder.rungs(scores(), "title").axes[-1])).isdisjoint(ladder.GROUPS)
 
 
-def test_the_reference_is_carried_through_the_chart():
-    plain, marked = (ladder.rungs(scores(), "title", name).axes[0] for name in ("", "LSH"))
-    dotted = [[a for a in axis.lines if a.get_linestyle() == ":"] for axis in (plain, marked)]
-    assert dotted[0] == []
-    assert sorted(line.get_xdata()[0] for line in dotted[1]) == pytest.approx([30, 70])
+def test_the_reference_is_carried_through_each_panel():
+    for name, wanted in (("", []), ("LSH", [30, 70])):
+        axes = ladder.rungs(scores(), "title", reference=name).axes
+        dotted = [line for axis in axes for line in axis.lines if line.get_linestyle() == ":"]
+        assert [line.get_xdata()[0] for line in dotted] == pytest.approx(wanted)
 
 
-def test_without_unseen_classes_there_is_one_marker_per_rung():
+def test_without_unseen_classes_there_is_one_panel():
     figure = ladder.rungs(scores(("seen",)), "title")
-    assert markers(figure.axes[0], frames.VERMILION, 7) == []
-    assert not any("unseen" in text.get_text() for text in figure.axes[0].texts)
+    (axis,) = figure.axes
+    assert means(axis) == [pytest.approx((30, 0)), pytest.approx((80, 1))]
     figure.draw_without_rendering()
 
 
 def test_type_can_be_read_in_a_column():
     figure = ladder.rungs(scores(), "title")
     figure.draw_without_rendering()
-    axis = figure.axes[0]
-    texts = [*axis.texts, *axis.get_yticklabels(), *axis.get_xticklabels(), axis.xaxis.label]
+    texts = list(figure.texts)
+    for axis in figure.axes:
+        texts += [*axis.texts, axis.title, *axis.get_xticklabels(), *axis.get_yticklabels()]
     printed = {text.get_fontsize() * 85 / 25.4 / figure.get_figwidth() for text in texts}
     assert min(printed) >= 7
 
 
-def test_steps_are_in_order_whatever_the_order_of_the_rows():
-    rows = [(9, "seen", 0.5), (0, "seen", 0.1), (9, "unseen", 0.2), (0, "unseen", 0.3)]
+def test_steps_are_in_order_and_both_panels_have_axes_of_one_length_within_0_to_100():
+    rows = [(9, "seen", 0.5), (0, "seen", 0.1), (9, "unseen", 1.0), (0, "unseen", 1.0)]
     table = pd.DataFrame(rows, columns=["steps", "classes", "mAP"])
-    axis = ladder.by_steps(table, "title").axes[0]
-    assert [list(line.get_ydata()) for line in axis.lines] == [[10, 50], [30, 20]]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "9"]
+    axes = ladder.by_steps(table, "title").axes
+    drawn = [list(line.get_ydata()) for axis in axes for line in axis.lines]
+    assert drawn == [[10, 50], [100, 100]]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["0", "9"]
+    assert [axis.get_ylim() for axis in axes] == [pytest.approx((6, 54)), pytest.approx((52, 100))]
 
 
 def test_each_point_is_joined_to_the_corner_of_its_signs():

@@ -19,6 +19,13 @@ def test_a_message_down_and_one_up_between_neighbouring_stages(count):
     assert all(first < then for first in down for then in up)
 
 
+def test_the_letters_of_the_formulas_stand_at_their_arrows():
+    axis = tokens.fusion_steps(2).axes[0]
+    letters = {text.get_text(): text.get_position()[1] for text in axis.texts}
+    down, up = letters["$+\\,V_1$"], letters["$+\\,U_1$"]
+    assert letters["$W_1$"] < down == up < letters["$W_2$"]
+
+
 def test_the_diagram_of_selection_agrees_with_the_selection():
     logits = torch.tensor([[[0.0, 3.0], [2.0, 0.0], [0.0, 1.0], [0.0, 2.5]]])  # class 1 wins
     kept = stages.best_tokens(logits, 2)[0].numpy()
