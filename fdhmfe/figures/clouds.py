@@ -4,6 +4,7 @@ Seaborn takes more than a second to import, so the figures that need it have the
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import seaborn as sns
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 
 from fdhmfe.figures import frames
 from fdhmfe.figures.names import shown
+
+TURNS = 5  # classes are drawn in turns, a part of each, so that none hides another
 
 
 def matrix(
@@ -26,23 +29,29 @@ def matrix(
 
 
 def code_maps(
-    maps: Sequence[np.ndarray], titles: Sequence[str], labels: np.ndarray, names: Sequence[str]
+    maps: Sequence[np.ndarray],
+    titles: Sequence[str],
+    labels: np.ndarray,
+    names: Sequence[str],
+    protocol: str,
 ) -> Figure:
     """Two-dimensional embeddings side by side, the same classes in the same colours and marks.
 
-    maps: arrays (M, 2); labels (M,) indices into `names`. Axes have no unit: t-SNE keeps
-    neighbourhoods, not distances.
+    maps: arrays (M, 2); labels (M,) indices into `names`; protocol: data and settings, for the
+    title. Axes have no unit: t-SNE keeps neighbourhoods, not distances.
     """
     columns = frames.panel_columns(len(maps))
     figure, axes = frames.panels(
-        len(maps), columns, (2.4, 2.6), (0, 0.22 * -(-len(names) // columns))
+        len(maps), columns, (2.4, 2.6), (0, 0.22 * -(-len(names) // columns)), title=protocol
     )
     colours, marks = sns.color_palette("colorblind", 8), "os^DvPX*"
     for axis, points, title in zip(axes, maps, titles, strict=True):
-        for label, name in enumerate(names):
+        for turn, (label, name) in product(range(TURNS), enumerate(names)):
             style = {"color": colours[label % 8], "marker": marks[(label + label // 8) % 8]}
-            axis.scatter(*points[labels == label].T, s=24, label=shown(name), linewidths=0, **style)
+            own = points[labels == label][turn::TURNS]
+            text = shown(name) if turn == 0 else None
+            axis.scatter(*own.T, s=9, label=text, linewidths=0, **style)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=12)
-    frames.legend(figure, axes[0], "lower center", ncols=columns, fontsize=12)
+    frames.legend(figure, axes[0], "lower center", ncols=columns, fontsize=12, markerscale=2)
     return figure

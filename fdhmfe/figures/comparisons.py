@@ -112,7 +112,7 @@ def map_by_bits(cells: pd.DataFrame, title: str, measure: str = "mAP@all") -> Fi
     colours = list(dict.fromkeys(look["color"] for look in looks.values()))
     families = {colour: family for family, colour in COLOURS.items()}
     size = frames.WIDTH / 2, 1.8
-    top = min(100, 112 * cells["max"].max())
+    low, top = score_range(cells)
     shared: dict[str, Any] = {"sharex": True, "sharey": True, "framed": False}
     figure, axes = frames.panels(len(colours), 2, size, title=title, **shared)
     lines = {name: cells[cells.method == name].sort_values("bits") for name in looks}
@@ -126,14 +126,21 @@ def map_by_bits(cells: pd.DataFrame, title: str, measure: str = "mAP@all") -> Fi
             spread = seed_spread(rows)
             axis.errorbar(rows.bits, 100 * rows["mean"], spread, capsize=2, **look)
         ends = {look["label"]: 100 * lines[n]["mean"].iloc[-1] for n, look in own.items()}
-        write_beside(axis, cells.bits.max(), ends, NAME_GAP * top)
+        write_beside(axis, cells.bits.max(), ends, NAME_GAP * (top - low))
         axis.set_title(families.get(colour, ""), fontsize=9, loc="left")
         axis.tick_params(labelbottom=True, labelsize=8)
     axes[0].set_xticks(sorted(cells.bits.unique()))
-    axes[0].set_ylim(0, top)
+    axes[0].set_ylim(low, top)
     figure.supxlabel("code length (bits)", fontsize=9)
-    figure.supylabel(f"{measure} (%)", fontsize=9)
+    figure.supylabel(f"{measure} (%)" + (", not from 0" if low else ""), fontsize=9)
     return figure
+
+
+def score_range(cells: pd.DataFrame) -> tuple[float, float]:
+    """Tens of percent, 0..100, between which all scores (0..1) lie, with room for names."""
+    low, top = 100 * cells["min"].min(), 100 * cells["max"].max()
+    room = max(1, 0.05 * (top - low))
+    return max(0.0, 10 * np.floor((low - room) / 10)), min(100.0, 10 * np.ceil((top + room) / 10))
 
 
 def seed_spread(rows: pd.DataFrame) -> np.ndarray:

@@ -25,7 +25,7 @@ COLOURS = {
     "references": frames.BLACK,
 }
 OWN_COLOURS = (frames.SKY, "#8C6D00", "#882255")  # of methods that the kit does not know
-MARKERS = "oPX^v<Ddsp*h1+>8H234x|_"
+MARKERS = "oPX^v<DHsp*>1+hd8234x|_"
 LINES = (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)))
 OUR_LINES = ("-", (0, (4, 1)), (0, (2, 1)))
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100)  # k of P@k
@@ -116,7 +116,7 @@ def map_by_prefix(
         axis.fill_between(lengths, low, high, color=frames.GREY, alpha=0.35, label=label)
     look: dict[str, Any] = {"color": frames.BLUE, "marker": "o", "markersize": 4}
     axis.plot(lengths, 100 * np.asarray(values), label="given order", **look)
-    axis.set(xlabel="bits used (a prefix of the code)", ylabel="mAP@all (%)", ylim=(0, None))
+    axis.set(xlabel="bits used (the first of each order)", ylabel="mAP@all (%)", ylim=(0, None))
     if others is not None:
         axis.legend(loc="lower right", frameon=False, fontsize=8)
     return figure

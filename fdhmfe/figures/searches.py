@@ -59,7 +59,7 @@ def recall_by_time(table: pd.DataFrame, title: str) -> Figure:
             place = (row.cpu_ms, 100 * row.recall)
             axis.annotate(str(row.effort), place, (4, -10), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", xlabel="processor time per query (ms)", ylabel="recall (%)")
-    axis.set_ylim(0, 105)
+    axis.set_ylim(max(0, 10 * np.floor(10 * table.recall.min() - 0.5)), 101)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())

@@ -104,7 +104,13 @@ def test_map_by_bits_names_each_line_once_in_the_panel_of_its_family():
     }
     every = [*METHODS, *REFERENCES]
     assert sum(len(axis.texts) for axis in drawn(every).axes) == len(every)
-    assert figure.axes[0].get_ylim()[0] == 0
+
+
+def test_scores_fill_the_height_and_the_label_says_where_it_starts():
+    cells = pd.DataFrame({"min": [0.85, 0.9], "max": [0.9, 0.917]})
+    assert comparisons.score_range(cells) == (80, 100)
+    assert comparisons.score_range(cells / 9) == (0, 20)
+    assert drawn(["lsh"]).get_supylabel() == "mAP@all (%), not from 0"
 
 
 def test_names_beside_lines_stand_apart_in_the_order_of_the_lines():

@@ -63,7 +63,7 @@ def figures_of(classes):
     points = np.arange(2.0 * count).reshape(count, 2)
     yield frames.contact_sheet([image] * count, classes, columns=4)
     yield frames.code_strips(codes, classes)
-    yield clouds.code_maps([points], ["map"], np.arange(count), classes)
+    yield clouds.code_maps([points], ["map"], np.arange(count), classes, "toy")
     yield frames.neighbours(
         [image], [[image] * count], ["$a$"], [classes], np.zeros((1, count), int)
     )
