@@ -66,7 +66,7 @@ def trails(
         for label in np.unique(labels):
             colour, chosen = COLOURS[label], path[:, labels == label]  # (T, m, 2)
             axis.plot(*chosen.transpose(2, 0, 1), color=colour, lw=0.7, alpha=0.6)
-            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5}
+            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5, "alpha": 0.75}
             ends["zorder"] = 4 + 0.1 * (len(names) - label)
             axis.scatter(*chosen[-1].T, color=colour, label=names[label], **ends)
             if proxies is not None:
