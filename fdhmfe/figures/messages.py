@@ -78,13 +78,14 @@ def listening(
     """What is listened to, over the photograph: a row of panels per title, a panel per stage.
 
     heard: title -> an array (S_l,) per stage, how much each token is heard, 1 if all were heard
-    alike. listeners: title -> (stage, token) of the listener, which is framed; stages count from 0.
+    alike; NaN where a token is not in the graph: it gets no colour. listeners: title -> (stage,
+    token) of the listener, which is framed; stages count from 0.
     """
     columns = len(shifts)
     size = (1.5, 1.6), (0.9, 0.2)
     figure, every = frames.panels(len(heard) * columns, columns, *size)
     axes = every.reshape(len(heard), columns)
-    top = max(array.max() for arrays in heard.values() for array in arrays)
+    top = max(np.nanmax(array) for arrays in heard.values() for array in arrays)
     for row, (title, arrays) in zip(axes, heard.items(), strict=True):
         row[0].set_ylabel(title, fontsize=12)
         for axis, array, shift in zip(row, arrays, shifts, strict=True):

@@ -31,6 +31,13 @@ def test_what_is_heard_is_drawn_per_stage_and_the_listener_is_framed():
     assert [panel.get_ylabel() for panel in panels] == ["all", "", "one", ""]
 
 
+def test_tokens_outside_the_graph_get_no_colour():
+    heard = {"all": [np.array([np.nan, 1, 2, 8.0])]}
+    drawn = messages.listening(IMAGE, heard, [0.0], {}).axes[0].images[1]
+    assert drawn.get_array().mask.tolist() == [[True, False], [False, False]]
+    assert drawn.get_clim() == (0, 8)
+
+
 def test_spans_start_at_zero_with_the_first_title_on_top():
     axis = messages.spans({"a": np.array([0.2, 0.4]), "b": np.array([0.3])}, "title").axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
