@@ -12,6 +12,9 @@ IMAGE = Image.new("RGB", (40, 30), "white")
 def test_the_diagram_writes_each_weight_and_draws_it_as_wide():
     figure = messages.one_round("ABC", [0, 0, 1], np.array([0.5, 0.375, 0.125]))
     axis = figure.axes[0]
+    sector = axis.collections[-1].get_paths()[0].vertices  # B and C hold 1/8: half goes to A′
+    turn = np.degrees(np.arctan2(*np.abs(sector[1])))
+    assert turn == pytest.approx(180 * 0.125 / 2)
     written = [text.get_text() for text in axis.texts]
     assert {"1/2", "3/8", "1/8", "A", "B", "C", "A′", "$W_1$", "$W_2$"} <= set(written)
     widths = [
