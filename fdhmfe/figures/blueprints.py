@@ -82,7 +82,8 @@ def column(axis: Axes, level: int, shape: tuple[int, int, int], sizes: Sizes) ->
     else:  # from the stage before
         edges = x - step + width / 2, x - width / 2
         arrow(axis, (edges[0], 11.0), (edges[1], 11.0))
-        arrow(axis, (edges[0], 9.2), (edges[1], 9.2), "<->")
+        arrow(axis, (edges[1], 9.35), (edges[0], 9.35))
+        arrow(axis, (edges[0], 9.05), (edges[1], 9.05))
 
 
 def past_the_graph(axis: Axes, sizes: Sizes, parts: dict[str, tuple[float, float]]) -> None:
@@ -141,11 +142,9 @@ def box(axis: Axes, x: float, y: float, width: float, text: str, colour: str) ->
     axis.text(x, y, text, fontsize=8, ha="center", va="center")
 
 
-def arrow(
-    axis: Axes, start: tuple[float, float], end: tuple[float, float], head: str = "->"
-) -> None:
+def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     """A straight arrow from `start` to `end`."""
-    look = {"arrowstyle": head, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 2}
+    look = {"arrowstyle": "->", "linewidth": 0.9, "shrinkA": 2, "shrinkB": 2}
     axis.annotate("", end, start, arrowprops=look)
 
 
@@ -173,8 +172,10 @@ def sign_and_relaxed(values: np.ndarray, signed: np.ndarray, relaxed: np.ndarray
     figure, axis = frames.chart("the loss of one image when one number of its code moves", 2.4)
     axis.plot(values, signed, color=frames.VERMILION, linestyle="--", label="of the signs: flat")
     axis.plot(values, relaxed, color=frames.BLUE, label="of u itself: a slope")
+    axis.axvspan(-0.4, -0.3, color=frames.GREY, alpha=0.3, lw=0, label="from -0.4 to -0.3")
     axis.set(xlabel="u₁ (its proxy's bit is +1)", ylabel="proxy loss")
-    axis.legend(frameon=False, fontsize=8)
+    axis.title.set_fontsize(10)
+    axis.legend(frameon=False, fontsize=10)
     return figure
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -23,6 +24,7 @@ LABEL: Mapping[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.
 def one_round(names: Sequence[str], kinds: Sequence[int], weights: np.ndarray) -> Figure:
     """A diagram: the first node hears all nodes, and adds the message to what it was.
 
+    A sector of what it becomes has the colour of the other kind: how much it now holds of it.
     kinds (N,): which colour each node has, 0 or 1; weights (N,): the first node's row of A.
     """
     figure, (axis,) = frames.panels(1, 1, (frames.WIDTH, 3.0))
@@ -42,6 +44,10 @@ def one_round(names: Sequence[str], kinds: Sequence[int], weights: np.ndarray) -
     axis.text(2.3, heights[0] + 0.42, "$W_2$", fontsize=12, ha="center", va="center", bbox=LABEL)
     circle(axis, message, "Σ", "white")
     circle(axis, after, f"{names[0]}′", KINDS[kinds[0]])
+    other = float(weights[np.array(kinds) != kinds[0]].sum()) / 2  # of itself plus its message
+    sector = Path.wedge(270 - 180 * other, 270 + 180 * other)
+    look: dict[str, Any] = {"color": KINDS[1 - kinds[0]], "edgecolor": "black", "zorder": 3}
+    axis.scatter(*after, s=620, marker=sector, **look)
     axis.text(message[0], middle - 0.6, "message", fontsize=12, ha="center", va="top")
     axis.set(xlim=(-0.4, 5.1), ylim=(-0.5, heights[0] + 0.7), aspect="equal")
     axis.axis("off")
@@ -78,13 +84,14 @@ def listening(
     """What is listened to, over the photograph: a row of panels per title, a panel per stage.
 
     heard: title -> an array (S_l,) per stage, how much each token is heard, 1 if all were heard
-    alike. listeners: title -> (stage, token) of the listener, which is framed; stages count from 0.
+    alike; NaN where a token is not in the graph: it gets no colour. listeners: title -> (stage,
+    token) of the listener, which is framed; stages count from 0.
     """
     columns = len(shifts)
     size = (1.5, 1.6), (0.9, 0.2)
     figure, every = frames.panels(len(heard) * columns, columns, *size)
     axes = every.reshape(len(heard), columns)
-    top = max(array.max() for arrays in heard.values() for array in arrays)
+    top = max(np.nanmax(array) for arrays in heard.values() for array in arrays)
     for row, (title, arrays) in zip(axes, heard.items(), strict=True):
         row[0].set_ylabel(title, fontsize=12)
         for axis, array, shift in zip(row, arrays, shifts, strict=True):

@@ -66,7 +66,7 @@ def trails(
         for label in np.unique(labels):
             colour, chosen = COLOURS[label], path[:, labels == label]  # (T, m, 2)
             axis.plot(*chosen.transpose(2, 0, 1), color=colour, lw=0.7, alpha=0.6)
-            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5}
+            ends = {"marker": MARKS[label], "s": 34, "edgecolor": "white", "lw": 0.5, "alpha": 0.75}
             ends["zorder"] = 4 + 0.1 * (len(names) - label)
             axis.scatter(*chosen[-1].T, color=colour, label=names[label], **ends)
             if proxies is not None:
@@ -124,7 +124,8 @@ def square_panels(
     titles: Mapping[str, object], names: tuple[str, str]
 ) -> tuple[Figure, np.ndarray]:
     """One square panel per title with the zero lines, which are where a bit changes its sign."""
-    layout = len(titles), frames.panel_columns(len(titles)), (1.7, 1.75), (1.2, 0.5)
+    size = (1.7, 1.75) if len(titles) > 1 else (2.6, 2.6)
+    layout = len(titles), frames.panel_columns(len(titles)), size, (1.2, 0.5)
     figure, axes = frames.panels(*layout, framed=False, sharex=True, sharey=True)
     for axis, title in zip(axes, titles, strict=True):
         axis.axhline(0, color="#999999", lw=0.8)
@@ -176,13 +177,14 @@ def angles(
 def closest_pairs(table: pd.DataFrame, title: str) -> Figure:
     """Minimum distance of class proxies against code length: coin flips with their range, max-min.
 
-    table: columns `bits`, `coin flips`, `coin flips, low`, `coin flips, high`, `max-min`.
+    table: columns `bits`, `max-min`, `coin flips, median`, `coin flips, low`, `coin flips, high`.
     """
     figure, axis = frames.chart("", 3.4)
     axis.set_title(title, fontsize=11)
     low, high = table["coin flips, low"], table["coin flips, high"]
     axis.plot(table.bits, table["max-min"], "o-", color=COLOURS[0], label="max-min")
-    axis.plot(table.bits, table["coin flips"], "s--", color=COLOURS[1], label="coin flips, median")
+    median = "coin flips, median"
+    axis.plot(table.bits, table[median], "s--", color=COLOURS[1], label=median)
     axis.fill_between(table.bits, low, high, color=COLOURS[1], alpha=0.2, label="their range")
     axis.set_xlabel("code length (bits)", fontsize=11)
     axis.set_ylabel("closest pair (bits)", fontsize=11)

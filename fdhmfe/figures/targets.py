@@ -28,18 +28,19 @@ def forgiven(own: np.ndarray, code: np.ndarray, other: np.ndarray) -> Figure:
         colour = frames.BLUE if bits <= sure else frames.GREY
         colour = frames.VERMILION if 2 * bits > apart else colour
         below.scatter(bits, 0, s=90, color=colour, zorder=3)
-    below.axhline(0, color="black", lw=1, zorder=1)
+    below.plot([0, apart], [0, 0], color="black", lw=1, zorder=1)
     for place, mark, name in ((0, "*", "own proxy"), (apart, "X", "nearest other")):
         below.scatter(place, 0, s=330, marker=mark, color="white", edgecolor="black", zorder=4)
         below.text(place, 0.55, name, ha="center", va="bottom", fontsize=11)
     below.annotate("code", (wrong, 0.12), (wrong, 1.0), ha="center", fontsize=11, arrowprops=DOWN)
-    below.text(sure / 2, -0.55, f"{sure} forgiven", color=frames.BLUE, **UNDER)
+    below.text((sure - 1) / 2, -0.55, f"{sure} forgiven", color=frames.BLUE, **UNDER)
     centre, text = (apart + sure + 1) / 2, "may be nearer to the other"
     below.text(centre, -0.55, text, color=frames.VERMILION, **UNDER)
-    below.set(xlim=(-0.9, apart + 0.9), ylim=(-1.1, 1.5), yticks=[], xticks=range(apart + 1))
+    # Narrower than the bits above, so that nobody takes it for their positions
+    below.set(xlim=(-1.5, apart + 1.5), ylim=(-1.1, 1.5), yticks=[], xticks=range(apart + 1))
     below.set_xlabel("bits that differ from the own proxy", fontsize=11)
-    below.tick_params(labelsize=11)
-    below.spines[["left", "right", "top"]].set_visible(False)
+    below.tick_params(labelsize=11, length=0)
+    below.spines[:].set_visible(False)
     return figure
 
 

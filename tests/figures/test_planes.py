@@ -68,7 +68,7 @@ def test_field_arrows_point_downhill():
 
 @pytest.mark.parametrize("bits", [(12,), (12, 48)])
 def test_closest_pairs_draws_both_ways(bits):
-    row = {"coin flips": 1, "coin flips, low": 0, "coin flips, high": 2, "max-min": 4}
+    row = {"coin flips, median": 1, "coin flips, low": 0, "coin flips, high": 2, "max-min": 4}
     table = pd.DataFrame([{"bits": k, **row} for k in bits])
     axis = planes.closest_pairs(table, "title").axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axis.lines}

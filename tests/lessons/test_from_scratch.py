@@ -45,9 +45,9 @@ def both(head: str, channels: list[int]) -> tuple[nn.Module, nn.Module]:
     return ours, library
 
 
-def test_the_cells_are_about_80_lines_of_definitions():
+def test_the_cells_are_about_90_lines_of_definitions():
     lines = [line for source in SOURCES for line in source.splitlines() if line.strip()]
-    assert 70 <= len(lines) <= 90
+    assert 80 <= len(lines) <= 95
     kinds = (ast.FunctionDef, ast.ClassDef, ast.ImportFrom)
     assert all(isinstance(node, kinds) for source in SOURCES for node in ast.parse(source).body)
 
