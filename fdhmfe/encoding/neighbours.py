@@ -9,6 +9,7 @@ answered at once. A folder OUT holds the answer:
 
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import NamedTuple
 
 import numpy as np
@@ -113,18 +114,27 @@ def encoded(folder: Path, model: TrainedRun) -> Album:
     """The album of a folder. Its codes are made where they are missing, and kept."""
     place = store() / content_hash(str(folder.resolve()), model.model_id)
     with locked(place / "album.lock"):
-        job = plan(folder, place / "codes", model, SHARD)
-        work(model, job, partial(next, gauge(job)))
-        finish(job, model)
-        identity, shards = read_identity(job.out), list(read_shards(job.out))
-    ids = np.concatenate([shard["ids"] for shard in shards])
-    words = np.concatenate([shard["words"] for shard in shards])
-    digests = np.concatenate([shard["sha256"] for shard in shards])
-    names = np.array([job.names[place] for place in ids])
+        try:
+            return read(folder, place / "codes", model)
+        except ValueError:  # they are damaged, or of pictures that are all gone: make them anew
+            rmtree(place / "codes", ignore_errors=True)
+            return read(folder, place / "codes", model)
+
+
+def read(folder: Path, codes: Path, model: TrainedRun) -> Album:
+    """The album of a folder whose codes are, or will be, in the folder `codes`."""
+    job = plan(folder, codes, model, SHARD)
+    work(model, job, partial(next, gauge(job)))
+    finish(job, model)
+    identity, shards = read_identity(job.out), list(read_shards(job.out))
+    ids, words, digests = (
+        np.concatenate([shard[name] for shard in shards]) for name in ("ids", "words", "sha256")
+    )
+    names = np.array([job.names[each] for each in ids])
     hashes = np.array([bytes(row).hex() for row in digests])
     order = np.argsort(names, kind="stable")
-    codes = unpack(words, identity.bits)
-    return Album(job.root, names[order], codes[order], hashes[order], identity)
+    bits = unpack(words, identity.bits)
+    return Album(job.root, names[order], bits[order], hashes[order], identity)
 
 
 def store() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,15 +62,17 @@ def open_untrained(
     channels, shifts = [view.channels for view in views], [view.shift for view in views]
     front, pre = Rounded(frozen(network), config.stages), network.preprocessing
     path, unlabelled = folder / FITTED, torch.zeros(1, dtype=torch.long)
-    if not path.is_file():
-        make_folder(folder)
+    try:
+        state = load_file(path)
+    except (FileNotFoundError, SafetensorError):  # not there, or damaged
         x = features(front, pre, pictures[:LEARN_FROM])
         config = replace(config, bits=min(bits, len(x) - 1, x.shape[1]))
         coder = build_method(config, channels, unlabelled).coder
         coder.fit(x, unlabelled, None)
+        state = coder.state_dict()
+        make_folder(folder)
         with atomic(path) as partial:
-            save_file(coder.state_dict(), partial)
-    state = load_file(path)
+            save_file(state, partial)
     config = replace(config, bits=state["projection"].shape[1])
     method = build_method(config, channels, unlabelled)
     method.coder.load_state_dict(state)

@@ -113,6 +113,30 @@ def test_what_cannot_be_asked_is_said_in_one_line(place, words, said, capsys):
     assert not Path("neighbours").exists()
 
 
+def test_one_more_picture_is_found_and_one_that_is_gone_is_not(place, folder_run):
+    first = ask(place, "--run", str(folder_run))
+    (place / "album" / first.name[0]).unlink()
+    Image.open("photo.jpg").save("album/new.png")  # the same pixels in another file
+    second = ask(place, "--run", str(folder_run), "--k", "20")
+    assert second.distance[second.name == "new.png"].tolist() == [0]
+    assert first.name[0] not in set(second.name)
+
+
+@pytest.mark.parametrize("name", ["*.npz", "itq.safetensors", "images.txt"])
+def test_kept_codes_that_are_damaged_are_made_anew(place, name):
+    first = ask(place, *BEETLES)
+    for path in (place / "data" / "cache" / "albums").rglob(name):
+        path.write_bytes(b"damaged")
+    assert ask(place, *BEETLES).equals(first)
+
+
+def test_an_album_whose_pictures_are_all_others_is_encoded_anew(place, folder_run):
+    ask(place, "--run", str(folder_run))
+    shutil.rmtree(place / "album")
+    save_image(place / "album" / "other.jpg", 5)
+    assert ask(place, "--run", str(folder_run)).name.tolist() == ["other.jpg"]
+
+
 def test_an_album_knows_its_pictures_by_content(place, folder_run):
     album = neighbours.encoded(Path("album"), open_run(folder_run))
     assert len(album.names) == 13 and album.codes.shape == (13, 20)
