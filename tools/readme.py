@@ -60,6 +60,7 @@ def birds() -> str:
         parts += [words(plain, runs), markdown(tables.pivot_cells(cells)), verdicts(cells)]
     folds = metrics[metrics.protocol.isin(tables.OPEN)]
     if len(folds):
+        folds = tables.in_all_folds(folds)
         found = tables.pivot_open(tables.seen_unseen(folds))
         parts += ["The same codes on classes seen and never seen. " + words(folds, runs)]
         parts += [markdown(found)]

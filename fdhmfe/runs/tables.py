@@ -157,6 +157,16 @@ def seen_unseen(table: pd.DataFrame) -> pd.DataFrame:
     return both.assign(folds=rows.groupby("method").fold.nunique()).reset_index()
 
 
+def in_all_folds(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the folds that every method with its variant has; all rows if there is none.
+
+    Some folds are harder than others, so means over different folds do not compare.
+    """
+    held = table.groupby(["method", "variant"]).fold.agg(set)
+    common = set.intersection(*held)
+    return table[table.fold.isin(common)] if common else table
+
+
 def pivot_open(table: pd.DataFrame) -> pd.DataFrame:
     """`seen_unseen` to read: mean ± standard deviation over the folds, in percent."""
     shown = {name: percent(table[name], table[f"{name} sd"]) for name in OPEN}

@@ -176,6 +176,15 @@ def folds(name: tuple[str, str], seen: Iterable[float], unseen: Iterable[float])
     return pd.concat(parts)
 
 
+def test_means_are_over_the_folds_that_every_row_has():
+    one = folds(("csq", "full"), [0.8, 0.9], [0.6, 0.7])
+    other = folds(("fdh-mfe+", "open"), [0.7], [0.5])
+    kept = tables.in_all_folds(pd.concat([one, other]))
+    assert set(kept.fold) == set(other.fold) and set(kept.method) == {"csq", "fdh-mfe+"}
+    apart = pd.concat([one[one.fold == one.fold.max()], other])
+    assert len(tables.in_all_folds(apart)) == len(apart)
+
+
 def test_seen_and_unseen_by_hand_and_which_rows_are_dominated():
     table = pd.concat(
         [
