@@ -42,8 +42,9 @@ def code_maps(
     """
     columns = frames.panel_columns(len(maps))
     figure, axes = frames.panels(
-        len(maps), columns, (2.4, 2.6), (0, 0.22 * -(-len(names) // columns)), title=protocol
+        len(maps), columns, (2.4, 2.7), (0, 0.22 * -(-len(names) // columns))
     )
+    figure.suptitle(frames.wrapped(protocol, 25 * columns), fontsize=12)
     colours, marks = sns.color_palette("colorblind", 8), "os^DvPX*"
     for axis, points, title in zip(axes, maps, titles, strict=True):
         for turn, (label, name) in product(range(TURNS), enumerate(names)):

@@ -111,6 +111,6 @@ def projection(
     axis.scatter(beside.n, beside.cpu_ms, zorder=3, label="committed benchmark", **hollow)
     axis.set(xscale="log", yscale="log", xlabel="codes in the database")
     axis.set_ylabel("processor time per query (ms)")
-    axis.tick_params(labelsize=12)  # their exponents are smaller
-    frames.legend(figure, axis, BELOW, ncols=4)
+    axis.tick_params(labelsize=13)  # their exponents are smaller
+    frames.legend(figure, axis, BELOW, ncols=2)
     return figure

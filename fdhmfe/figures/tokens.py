@@ -42,12 +42,12 @@ def fusion_steps(stages: int) -> Figure:
     gap, row, edge = 2.1, 1.5, 1.5 * CELL + 0.08
     for level in range(stages):
         y = level * row
-        axis.text(-0.65, y, f"stage {level + 1}", ha="right", va="center", fontsize=11)
+        axis.text(-0.65, y, f"stage {level + 1}", ha="right", va="center", fontsize=12)
         for step in range(len(STEPS)):
             small_grid(axis, (step * gap, y), 3, {4: frames.SKY if step else frames.GREY})
             if step:
                 arrow(axis, ((step - 1) * gap + edge, y), (step * gap - edge, y), frames.GREY)
-        axis.text(gap / 2, y + 0.1, f"$W_{level + 1}$", ha="center", va="bottom", fontsize=11)
+        axis.text(gap / 2, y + 0.1, f"$W_{level + 1}$", ha="center", va="bottom", fontsize=12)
     for level in range(1, stages):
         low, high = (level - 1) * row, level * row
         for step, letter, start, end, colour in (
@@ -56,7 +56,7 @@ def fusion_steps(stages: int) -> Figure:
         ):
             arrow(axis, (step * gap, start), (step * gap, end), colour)
             place = step * gap + 0.12, (low + high) / 2
-            axis.text(*place, f"$+\\,{letter}_{level}$", va="center", fontsize=11)
+            axis.text(*place, f"$+\\,{letter}_{level}$", va="center", fontsize=12)
     for step, title in enumerate(STEPS):
         axis.text(step * gap, (stages - 1) * row + 0.6, title, ha="center", fontsize=11)
     axis.set(xlim=(-1.9, 3 * gap + 0.85), ylim=(-0.6, (stages - 1) * row + 0.95), aspect="equal")
