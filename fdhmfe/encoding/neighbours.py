@@ -20,8 +20,7 @@ from fdhmfe import search
 from fdhmfe.codes import Identity, unpack
 from fdhmfe.data.dataset import open_image
 from fdhmfe.encoding.encode import finish, gauge, work
-from fdhmfe.encoding.job import plan, read_identity, read_shards
-from fdhmfe.encoding.listing import list_images
+from fdhmfe.encoding.job import hashes_of, plan, read_identity, read_shards
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.encoding.untrained import open_untrained
 from fdhmfe.figures import frames
@@ -81,10 +80,8 @@ def open_model(
         return open_run(run, data_dir, weights)
     if data_dir:
         raise ValueError(f"data_dir={data_dir!r} has no effect without a run")
-    root, names = list_images(folder)
-    key = content_hash(str(root), bits, backbone, weights)
-    pictures = [root / name for name in names]
-    return open_untrained(store() / key, pictures, bits=bits, backbone=backbone, weights=weights)
+    key = content_hash(str(folder.resolve()), bits, backbone, weights)
+    return open_untrained(store() / key, folder, bits=bits, backbone=backbone, weights=weights)
 
 
 def find(photo: Path, folder: Path, out: Path, model: TrainedRun, k: int) -> Answer:
@@ -121,20 +118,18 @@ def encoded(folder: Path, model: TrainedRun) -> Album:
             return read(folder, place / "codes", model)
 
 
-def read(folder: Path, codes: Path, model: TrainedRun) -> Album:
-    """The album of a folder whose codes are, or will be, in the folder `codes`."""
-    job = plan(folder, codes, model, SHARD)
+def read(folder: Path, place: Path, model: TrainedRun) -> Album:
+    """The album of a folder whose codes are, or will be, in the folder `place`."""
+    job = plan(folder, place, model, SHARD)
     work(model, job, partial(next, gauge(job)))
     finish(job, model)
     identity, shards = read_identity(job.out), list(read_shards(job.out))
-    ids, words, digests = (
-        np.concatenate([shard[name] for shard in shards]) for name in ("ids", "words", "sha256")
-    )
-    names = np.array([job.names[each] for each in ids])
-    hashes = np.array([bytes(row).hex() for row in digests])
+    codes = unpack(np.concatenate([shard["words"] for shard in shards]), identity.bits)
+    hashes = {i: digest for shard in shards for i, digest in hashes_of(shard).items()}
+    names = np.array([job.names[i] for i in hashes])
     order = np.argsort(names, kind="stable")
-    bits = unpack(words, identity.bits)
-    return Album(job.root, names[order], bits[order], hashes[order], identity)
+    digests = np.array(list(hashes.values()))
+    return Album(job.root, names[order], codes[order], digests[order], identity)
 
 
 def store() -> Path:

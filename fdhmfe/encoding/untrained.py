@@ -18,6 +18,7 @@ from fdhmfe.codes import blocks
 from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.views import Preprocessing, view_image
+from fdhmfe.encoding.listing import list_images
 from fdhmfe.encoding.trained import BATCH, Rounded, TrainedRun, opened
 from fdhmfe.features.backbone import StageBackbone, frozen
 from fdhmfe.features.receptive_field import stage_views
@@ -49,9 +50,9 @@ class UntrainedRun(TrainedRun):
 
 
 def open_untrained(
-    folder: Path, pictures: Sequence[Path], *, bits: int, backbone: str, weights: str
+    folder: Path, album: Path, *, bits: int, backbone: str, weights: str
 ) -> UntrainedRun:
-    """The untrained run in `folder`. If there is none, its ITQ is fitted to the pictures first.
+    """The untrained run in `folder`. If there is none, its ITQ is fitted to an album first.
 
     It has fewer than `bits` bits if there are too few pictures to learn them from. backbone,
     weights: as in the settings; empty: MobileNetV2 with ImageNet's weights, downloaded. Raises
@@ -65,7 +66,8 @@ def open_untrained(
     try:
         state = load_file(path)
     except (FileNotFoundError, SafetensorError):  # not there, or damaged
-        x = features(front, pre, pictures[:LEARN_FROM])
+        root, names = list_images(album)
+        x = features(front, pre, [root / name for name in names[:LEARN_FROM]])
         config = replace(config, bits=min(bits, len(x) - 1, x.shape[1]))
         coder = build_method(config, channels, unlabelled).coder
         coder.fit(x, unlabelled, None)
@@ -88,12 +90,10 @@ def available(bits: int, backbone: str, weights: str) -> tuple[Config, StageBack
     """
     common: dict[str, Any] = dict(method="itq", trainable="none", bits=bits)
     asked = {k: v for k, v in dict(backbone=backbone, weights=weights).items() if v}
-    beetles = load("quick", **common, **(asked if backbone == "embedded" else {}))
     if backbone == "embedded":
-        return beetles, *open_backbone(beetles, None)
-    config = load("laptop", **common, **asked)
+        return opened_backbone(load("quick", **common, **asked))
     try:
-        return config, *open_backbone(config, None)
+        return opened_backbone(load("laptop", **common, **asked))
     except ConnectionError as error:
         if asked:
             raise
@@ -102,7 +102,12 @@ def available(bits: int, backbone: str, weights: str) -> tuple[Config, StageBack
             "answers are poor: give --weights with a file of ImageNet's weights",
             flush=True,
         )
-    return beetles, *open_backbone(beetles, None)
+    return opened_backbone(load("quick", **common))
+
+
+def opened_backbone(config: Config) -> tuple[Config, StageBackbone, str]:
+    """The settings, the backbone that they name, and its id."""
+    return config, *open_backbone(config, None)
 
 
 @torch.inference_mode()
