@@ -22,6 +22,13 @@ class Tree(NamedTuple):
     pictures: list[str]  # in the order of their names
     skipped: dict[str, str]  # other files and folders: why
 
+    def by_reason(self) -> dict[str, list[str]]:
+        """The names of what was skipped, for each reason."""
+        reasons = sorted(set(self.skipped.values()))
+        return {
+            why: [name for name in self.skipped if self.skipped[name] == why] for why in reasons
+        }
+
 
 def is_junk(name: str) -> bool:
     """True for a file or folder that nobody put there: hidden, or one of `JUNK`."""

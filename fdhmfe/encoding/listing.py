@@ -34,9 +34,9 @@ def list_images(images: Path) -> tuple[Path, list[str]]:
         raise ValueError(f"{images} is not there: {expected}")
     root, names = images.parent, [images.name]
     if images.is_dir():
-        root, (names, skipped) = images, read_tree(images)
-        for why in sorted(set(skipped.values())):
-            some = [name for name in skipped if skipped[name] == why]
+        tree = read_tree(images)
+        root, names = images, tree.pictures
+        for why, some in tree.by_reason().items():
             print(f"skipped, {why}: {len(some)} ({first_ten(some)})")
     elif images.suffix.lower() not in suffixes() and not is_image(images):
         names = read_list(images)

@@ -34,6 +34,11 @@ def progress(
             print(f"{description}: {done}/{bar.total}, {seconds:.0f} s{rest}", flush=True)
 
 
+def progress_of_many(items: Iterable[T], description: str, *, total: int, many: int) -> Iterator[T]:
+    """`progress` if there are `many` items or more; else the items as they are."""
+    return progress(items, description, total=total) if total >= many else iter(items)
+
+
 def left(seconds: float, done: int, total: int) -> str:
     """An estimate of the time that remains, from the time so far; empty at the end.
 

@@ -13,7 +13,7 @@ from fdhmfe.__main__ import main
 from fdhmfe.config.settings import load
 from fdhmfe.data.dataset import DataError, Dataset
 from fdhmfe.data.door import open_dataset
-from fdhmfe.data.readers import folder as folder_reader
+from fdhmfe.data.readers import contents
 from fdhmfe.data.readers.folder import survey
 from fdhmfe.data.tree import read_tree
 
@@ -321,13 +321,13 @@ def test_an_official_set_may_lie_in_one_more_folder(cub, tmp_path):
 
 def test_a_large_folder_is_decoded_once(tmp_path, monkeypatch):
     monkeypatch.setenv("FDHMFE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(folder_reader, "MANY", 12)
+    monkeypatch.setattr(contents, "MANY", 12)
     root = tree(tmp_path / "own")
     (root / "class_0/bad.jpg").touch()
     decoded: list[Path] = []
-    whole = folder_reader.why_unreadable
+    whole = contents.why_unreadable
     monkeypatch.setattr(
-        folder_reader, "why_unreadable", lambda path: decoded.append(path) or whole(path)
+        contents, "why_unreadable", lambda path: decoded.append(path) or whole(path)
     )
     first, second = survey(root), survey(root)
     assert len(decoded) == 13, "by content, not again"

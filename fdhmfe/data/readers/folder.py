@@ -5,23 +5,15 @@ training and queries. What stops training is an error; what it can do without is
 """
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import __version__ as pillow
 
 from fdhmfe.data.dataset import DataError, first_ten, shown
-from fdhmfe.data.picture import Unreadable, decode, formats
-from fdhmfe.data.readers import lists
+from fdhmfe.data.readers.contents import read_all
 from fdhmfe.data.splits import half_split
 from fdhmfe.data.tree import folders, read_tree
-from fdhmfe.support.files import content_hash, file_hash, read_json, write_json
-from fdhmfe.support.places import home
-from fdhmfe.support.progress import progress
 
 # Names of split folders, in lower case. Without test, val holds the queries; else it is left out.
 SPLITS: Mapping[str, str] = {
@@ -29,7 +21,6 @@ SPLITS: Mapping[str, str] = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
 }
-MANY = 1000  # images (set by hand): from here on, what was decoded is remembered
 LAYOUT = "<class>/<image>, or {train,test}/<class>/<image>"
 
 
@@ -102,7 +93,8 @@ def read_pictures(root: Path) -> tuple[pd.DataFrame, dict[str, str], list[Findin
     hashes, unreadable = read_all(root, table.path)
     table = table.assign(sha256=table.path.map(hashes))
     table = table[~table.path.isin(unreadable)].reset_index(drop=True)
-    return table, unreadable, findings + by_reason(tree.skipped)
+    skipped = [Finding("skipped", why, names) for why, names in tree.by_reason().items()]
+    return table, unreadable, findings + skipped
 
 
 def split_folders(root: Path) -> dict[str, str]:
@@ -153,58 +145,6 @@ def placed(
     return rows, [finding for finding in findings if finding.names]
 
 
-def read_all(root: Path, paths: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """SHA-256 of each file, and why those that cannot be read cannot: name -> reason."""
-    hashes: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
-    names = list(paths)
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(partial(hashed, root), names)
-        if len(names) >= lists.MANY:
-            read = progress(read, "hashing images", total=len(names))
-        for name, (digest, why) in zip(names, read, strict=True):
-            if why:
-                unreadable[name] = why
-            else:
-                hashes[name] = digest
-        by_content = {digest: root / name for name, digest in hashes.items()}
-        bad = unreadable_contents(by_content, pool)
-    return hashes, unreadable | {name: bad[h] for name, h in hashes.items() if h in bad}
-
-
-def hashed(root: Path, name: str) -> tuple[str, str]:
-    """(SHA-256 of a file, "") or ("", why it cannot be read)."""
-    try:
-        return file_hash(root / name), ""
-    except OSError as error:
-        return "", str(error.strerror)
-
-
-def unreadable_contents(files: Mapping[str, Path], pool: ThreadPoolExecutor) -> dict[str, str]:
-    """Which contents give no picture, and why; `files`: SHA-256 -> a file. Each is decoded once."""
-    key = content_hash(sorted(files), pillow, formats())
-    memory = home() / "data" / "cache" / "decoded" / f"{key}.json"
-    if memory.is_file():
-        return read_json(memory)
-    tried = pool.map(why_unreadable, files.values())
-    if len(files) >= MANY:
-        tried = progress(tried, "checking pictures", total=len(files))
-    bad = {digest: why for digest, why in zip(files, tried, strict=True) if why}
-    if len(files) >= MANY:
-        with suppress(OSError):  # the place for caches may be full or read-only
-            write_json(memory, bad)
-    return bad
-
-
-def why_unreadable(path: Path) -> str:
-    """Why a file gives no picture; "" if it does."""
-    try:
-        decode(path)
-    except Unreadable as error:
-        return str(error)
-    return ""
-
-
 def copies(table: pd.DataFrame) -> list[Finding]:
     """The same bytes in two classes, or for training and as a query."""
     found: list[Finding] = []
@@ -217,14 +157,6 @@ def copies(table: pd.DataFrame) -> list[Finding]:
         if names:
             found.append(Finding(what, todo, names, fatal=True))
     return found
-
-
-def by_reason(skipped: Mapping[str, str]) -> list[Finding]:
-    """One finding for each reason why files were skipped."""
-    return [
-        Finding("skipped", why, [name for name in skipped if skipped[name] == why])
-        for why in sorted(set(skipped.values()))
-    ]
 
 
 def class_folders(root: Path) -> set[str]:

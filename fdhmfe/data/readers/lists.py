@@ -15,7 +15,7 @@ from fdhmfe.data.picture import suffixes
 from fdhmfe.data.tree import is_junk
 from fdhmfe.support.files import file_hash
 from fdhmfe.support.places import resolve
-from fdhmfe.support.progress import progress
+from fdhmfe.support.progress import progress_of_many
 
 MANY = 20_000  # images (set by hand): from here on, hashing shows its progress
 Reading = tuple[list[str], pd.DataFrame]  # class names; table with path, label, split, mask
@@ -147,6 +147,4 @@ def hash_files(root: Path, paths: pd.Series) -> list[str]:
         raise DataError(f"{len(missing)} images are missing below {root}: {first_ten(missing)}")
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(lambda p: file_hash(root / p), paths)
-        if len(paths) >= MANY:
-            return list(progress(hashes, "hashing images", total=len(paths)))
-        return list(hashes)
+        return list(progress_of_many(hashes, "hashing images", total=len(paths), many=MANY))
