@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fdhmfe.codes import Identity, pack
+from fdhmfe.codes import Identity
+from fdhmfe.search.groups import are_codes
 
 # array -> (kind of its numbers, bytes of each or 0 for any, axes)
 ARRAYS = {
@@ -47,10 +48,9 @@ def shard_fault(arrays: Mapping[str, np.ndarray], last: int) -> str:
 
 def check_shards(out: Path, identity: Identity, shards: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Raise ValueError unless these are the shards of which a job's identity speaks."""
-    used, digest = pack(np.ones((1, identity.bits))), hashlib.sha256()
+    digest = hashlib.sha256()
     for arrays in shards:
-        words = arrays["words"]
-        if words.shape[1:] != used.shape[1:] or np.any(words & ~used):
+        if not are_codes(arrays["words"], identity.bits):
             first = arrays["ids"].min(initial=0)
             raise ValueError(
                 f"{out / 'shards'} holds codes of other than {identity.bits} bits, from id {first} "

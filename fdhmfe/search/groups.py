@@ -74,8 +74,7 @@ class Groups(NamedTuple):
             if array.dtype != dtype or array.ndim != axes:
                 yield name, f"holds {array.dtype} {array.shape}"
         codes, starts, ids = NAMES
-        used = pack(np.ones((1, bits)))
-        if self.words.shape[1:] != used.shape[1:] or np.any(self.words & ~used):
+        if not are_codes(self.words, bits):
             yield codes, f"holds no codes of {bits} bits"
         if np.any(np.diff(np.sort(keys(self.words))) == 0):
             yield codes, "holds a code twice"
@@ -98,6 +97,12 @@ def appearance(words: np.ndarray) -> np.ndarray:
         second, others = pd.factorize(column)
         numbers, distinct = pd.factorize(numbers * len(others) + second)
     return numbers.astype(np.int64, copy=False)
+
+
+def are_codes(words: np.ndarray, bits: int) -> bool:
+    """Whether these words (M, W) are packed codes of so many bits: zeros fill the last word."""
+    used = pack(np.ones((1, bits)))
+    return words.shape[1:] == used.shape[1:] and not np.any(words & ~used)
 
 
 def keys(words: np.ndarray) -> np.ndarray:
