@@ -75,7 +75,6 @@ def trails(
         if diagonal:
             axis.axline((0, 0), slope=1, color="black", ls="--", lw=1, zorder=2, label=diagonal)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
-        axis.locator_params(nbins=4, integer=True)
     frames.legend(figure, axes[0], "right center", fontsize=12)
     return figure
 

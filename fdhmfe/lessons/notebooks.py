@@ -12,9 +12,8 @@ from fdhmfe.config.settings import TYPES
 from fdhmfe.support.places import shipped
 
 NOTEBOOKS = shipped("notebooks")
-GLOSSARY = (
-    NOTEBOOKS / "glossary.md"
-)  # beside the notebooks: one link serves JupyterLab and the site
+# Beside the notebooks: one link serves JupyterLab and the site
+GLOSSARY = NOTEBOOKS / "glossary.md"
 WORDS_A_MINUTE, MINUTES_A_CODE_CELL = 180, 0.5
 HAN = re.compile("[\u4e00-\u9fff]")
 
