@@ -24,10 +24,10 @@ class Tree(NamedTuple):
 
     def by_reason(self) -> dict[str, list[str]]:
         """The names of what was skipped, for each reason."""
-        reasons = sorted(set(self.skipped.values()))
-        return {
-            why: [name for name in self.skipped if self.skipped[name] == why] for why in reasons
-        }
+        names: dict[str, list[str]] = {}
+        for name, why in self.skipped.items():
+            names.setdefault(why, []).append(name)
+        return dict(sorted(names.items()))
 
 
 def is_junk(name: str) -> bool:
