@@ -8,9 +8,11 @@ from pathlib import Path
 
 from PIL import __version__ as pillow
 
+from fdhmfe.data import picture
 from fdhmfe.data.picture import Unreadable, decode, formats
 from fdhmfe.data.readers import lists
 from fdhmfe.support.files import content_hash, file_hash, read_json, write_json
+from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import home
 from fdhmfe.support.progress import progress_of_many
 
@@ -45,7 +47,8 @@ def hashed(root: Path, name: str) -> tuple[str, str]:
 
 def unreadable_contents(files: Mapping[str, Path], pool: ThreadPoolExecutor) -> dict[str, str]:
     """Which contents give no picture, and why; `files`: SHA-256 -> a file. Each is decoded once."""
-    key = content_hash(sorted(files), pillow, formats())
+    decoder = code_identity([Path(picture.__file__)])
+    key = content_hash(sorted(files), decoder, pillow, formats())
     memory = home() / "data" / "cache" / "decoded" / f"{key}.json"
     if memory.is_file():
         return read_json(memory)
