@@ -2,8 +2,8 @@
 
 `tables/map.csv` holds the metric rows of all runs, `tables/runs.csv` one row per run: its settings,
 environment, time and size. A run counts as done if its row has its name, which stands for settings,
-data and weights, and was made by the code that is here. Tables and figures are made from rows;
-networks and codes stay where they were made.
+data and weights, and was made by the code that is here, or by code that was seen to give the same
+codes. Tables and figures are made from rows; networks and codes stay where they were made.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fdhmfe.runs.results import PLACES, read_metrics, source_hash, write_csv
+from fdhmfe.runs.results import PLACES, read_metrics, same_codes, write_csv
 from fdhmfe.support.files import locked, read_json
 
 METRICS, RUNS = "map.csv", "runs.csv"
@@ -48,12 +48,12 @@ def record(output_dir: Path, folders: Sequence[Path]) -> None:
 
 
 def rows(output_dir: Path, name: str) -> pd.DataFrame:
-    """The rows of one of the tables that the code here made; empty fields are empty strings."""
+    """The rows of one of the tables that count for the code here; empty fields are empty strings."""
     tables = output_dir / "tables"
     if not (tables / RUNS).exists() or not (tables / name).exists():
         return pd.DataFrame({"run_id": []})
     runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"], dtype=str)
-    known = runs.run_id[runs.source_hash == source_hash()]
+    known = runs.run_id[runs.source_hash.isin(same_codes())]
     table = read(tables / name)
     return table[table.run_id.isin(known)]
 

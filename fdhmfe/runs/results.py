@@ -22,7 +22,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.runs.scoring import CODE_ARRAYS, READ_OUT
 from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
 from fdhmfe.support.identity import code_identity
-from fdhmfe.support.places import PACKAGE, REPOSITORY, in_checkout
+from fdhmfe.support.places import PACKAGE, REPOSITORY, in_checkout, shipped
 
 SHOWN = (
     *("profile", "dataset", "backbone", "trainable", "method", "network", "objective", "coder"),
@@ -65,11 +65,25 @@ def source_hash() -> str:
     return code_identity(PACKAGE / place for place in PASSED)
 
 
+@cache
+def same_codes() -> frozenset[str]:
+    """The code here, and all code that was seen to give the same codes (tools/same_codes.py).
+
+    As `source_hash` names them. What one of them has made need not be made again.
+    """
+    table, known = shipped("results/same_codes.csv"), {source_hash()}
+    if table.is_file():
+        pairs = pd.read_csv(table, usecols=["before", "after"], dtype=str).to_numpy().tolist()
+        for _ in pairs:  # the longest chain
+            known.update(*(pair for pair in pairs if known.intersection(pair)))
+    return frozenset(known)
+
+
 def is_finished(folder: Path) -> bool:
-    """True if the run is whole (metrics.csv is written last) and the code has not changed since."""
+    """True if the run is whole (metrics.csv is written last) and this code would make it alike."""
     if not (folder / "metrics.csv").exists():
         return False
-    return read_json(folder / "env.json")["source_hash"] == source_hash()
+    return read_json(folder / "env.json")["source_hash"] in same_codes()
 
 
 def environment() -> dict[str, Any]:

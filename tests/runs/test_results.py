@@ -18,7 +18,7 @@ from fdhmfe.config.settings import Config
 from fdhmfe.metrics import mean_average_precision, precision_at_k
 from fdhmfe.network import binarise
 from fdhmfe.proxies import arrange, class_means, class_similarity, maxmin_proxies
-from fdhmfe.runs import experiment, ledger, scoring
+from fdhmfe.runs import experiment, ledger, results, scoring
 from fdhmfe.runs import inputs as run_inputs
 from fdhmfe.runs.results import (
     headline,
@@ -492,6 +492,17 @@ def test_a_run_is_finished_only_with_metrics_made_by_todays_code(run, tmp_path):
     (copy / "metrics.csv").unlink()
     assert not is_finished(copy)
     assert not is_finished(tmp_path / "absent")
+
+
+def test_rows_of_code_that_gives_the_same_codes_count(monkeypatch, tmp_path):
+    table = tmp_path / "same_codes.csv"
+    monkeypatch.setattr(results, "shipped", lambda name: table)
+    monkeypatch.setattr(results, "source_hash", lambda: "0123")
+    known = results.same_codes.__wrapped__  # without its memory
+    assert known() == {"0123"}
+    pairs = [("a", "b"), ("b", "c"), ("c", "0123"), ("x", "y")]
+    table.write_text("before,after,runs\n" + "".join(f"{a},{b},9\n" for a, b in pairs))
+    assert known() == {"a", "b", "c", "0123"}
 
 
 # Tables
