@@ -56,15 +56,17 @@ def read_ahead(load: Callable[[A], B], batches: Iterable[A]) -> Iterator[B]:
 def cached_view(
     folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone | Front
 ) -> StageCache:
-    """Open the cache folder of one view, computing it first if needed (resumes when killed)."""
-    parts = (dataset, rows, view, backbone)
-    done = build_once(folder, lambda partial: compute(partial, *parts), resume=True)
-    stored = np.load(done / "rows.npy")
-    if not np.array_equal(stored, rows):  # the same images, split in another way
-        other = folder.with_name(f"{folder.name}-{content_hash(rows.tolist())}")
-        return cached_view(other, *parts)
+    """Open the cached maps of one view, computing them first if needed (resumes when killed).
+
+    The folder is named by the rows, too: what a killed process has left is gone on with only where
+    the images are split as they were.
+    """
+    named = folder.with_name(f"{folder.name}-{content_hash(rows.tolist())}")
+    done = build_once(
+        named, lambda partial: compute(partial, dataset, rows, view, backbone), resume=True
+    )
     files = sorted(done.glob("stage-*.npy"))
-    return StageCache(stored, [np.load(f, mmap_mode="r") for f in files])
+    return StageCache(np.load(done / "rows.npy"), [np.load(f, mmap_mode="r") for f in files])
 
 
 def compute(

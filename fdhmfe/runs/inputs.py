@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data import dataset as datasets
-from fdhmfe.data import views
+from fdhmfe.data import picture, views
 from fdhmfe.data.dataset import DataError, Dataset
 from fdhmfe.data.door import open_dataset
 from fdhmfe.data.views import PLAIN_VIEWS, Preprocessing, load_views
 from fdhmfe.features import backbone as backbones
+from fdhmfe.features import cache
 from fdhmfe.features import split as splits
 from fdhmfe.features.backbone import StageBackbone, frozen, pretrained
 from fdhmfe.features.cache import StageCache, cached_view
@@ -110,6 +111,8 @@ class ImageSource:
             sampler=draws,
             batch_size=None,  # an element of the sampler is a batch
             num_workers=self.workers,
+            # A fork of this process, which has threads, may wait for ever.
+            multiprocessing_context="spawn" if self.workers else None,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # else it would use random numbers of the training
         )
@@ -206,7 +209,7 @@ def open_views(
     config: Config, dataset: Dataset, front: StageBackbone | Front, backbone_id: str
 ) -> list[StageCache]:
     """Cached features: plain views of every image, further views only of training images."""
-    modules = (datasets, views, backbones, splits)
+    modules = (datasets, picture, views, backbones, splits, cache)
     source = code_identity(Path(str(module.__file__)) for module in modules)
     key = content_hash(
         *(dataset.images_hash, backbone_id, source),

@@ -48,7 +48,7 @@ def record(output_dir: Path, folders: Sequence[Path]) -> None:
 
 
 def rows(output_dir: Path, name: str) -> pd.DataFrame:
-    """The rows of one of the tables that count for the code here; empty fields are empty strings."""
+    """The rows of a table that count for the code here; empty fields are empty strings."""
     tables = output_dir / "tables"
     if not (tables / RUNS).exists() or not (tables / name).exists():
         return pd.DataFrame({"run_id": []})

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import tool
+
 from fdhmfe.runs.results import read_codes, write_csv, write_npz
 from fdhmfe.support.files import write_json
 
