@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import tool
@@ -47,6 +48,16 @@ def test_verdicts_hold_both_of_ours_against_their_rivals(readme):
     assert "`fdh-mfe+` minus the control, in points of mAP: -10.0 at 12 bits (softmax)." in said
     assert "+5.0 at 12 bits (dpsh, not clear)" in readme.verdicts(cells.assign(seeds=1))
     assert readme.verdicts(cells[cells.method == "csq"]) == ""
+
+
+def test_what_a_part_is_worth_has_its_interval_or_says_that_there_is_none(readme):
+    lost = pd.DataFrame({"method": "fdh-mfe", "variant": ["no-graph", "no-stages"], "bits": 12})
+    lost = lost.assign(cost=[-0.0001, 0.021], low=[-0.012, np.nan], high=[0.014, np.nan])
+    shown = readme.worth(lost.assign(seeds=[3, 1]))
+    assert shown["12 bits"].to_dict() == {
+        "fdh-mfe, no-graph": "+0.0 [-1.2, +1.4]",
+        "fdh-mfe, no-stages": "+2.1 (one seed)",
+    }
 
 
 def test_figures_have_words_for_those_who_do_not_see_them():

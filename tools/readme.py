@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from fdhmfe import config
 from fdhmfe.codes import nearest, pack
 from fdhmfe.config import profiles
-from fdhmfe.data.report import of_published
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
-from fdhmfe.runs import experiment, ledger, plan, results, tables
+from fdhmfe.runs import committed, experiment, ledger, plan, results, tables
+from fdhmfe.runs.committed import Birds
 from fdhmfe.support.files import atomic
 from fdhmfe.support.places import REPOSITORY
 
@@ -47,36 +47,58 @@ lead came from that, and from a read-out that serves a plain classifier as well.
 against the baselines, and `fdh-mfe+` against the controls."""
 
 
+WORTH = """What each part is worth: the points of mAP lost without it, with the 95 % interval over
+pairs of runs that share a seed. A part earns its place where the interval lies above 0. """
+
+
 def birds() -> str:
-    """The main table and that of classes never seen, from the rows of runs; and what is missing."""
-    metrics, runs = (ledger.rows(LAPTOP, name) for name in (ledger.METRICS, ledger.RUNS))
-    if metrics.empty:
+    """The tables of birds, from the rows that count for the code here; and what is missing."""
+    main, folds, ablation = (rows(name) for name in ("main", "folds", "ablation"))
+    if main.table.empty:
         return f"{FAIR}\n\nThe tables are being made anew."
-    metrics = metrics[(metrics.dataset == "cub200") & (metrics.trainable == "tail")]
-    parts = [FAIR]
-    plain = metrics[metrics.protocol == "all-classes"]
-    if len(plain):
-        cells = tables.map_cells(plain)
-        parts += [words(plain, runs), markdown(tables.pivot_cells(cells)), verdicts(cells)]
-    folds = metrics[metrics.protocol.isin(tables.OPEN)]
-    if len(folds):
-        folds = tables.in_all_folds(folds)
-        found = tables.pivot_open(tables.seen_unseen(folds))
-        parts += ["The same codes on classes seen and never seen. " + words(folds, runs)]
+    cells = tables.map_cells(main.table)
+    parts = [FAIR, words("main", main), markdown(tables.pivot_cells(cells)), verdicts(cells)]
+    if len(folds.table):
+        common = folds._replace(table=tables.in_all_folds(folds.table))
+        found = tables.pivot_open(tables.seen_unseen(common.table))
+        parts += ["The same codes on classes seen and never seen. " + words("folds", common)]
         parts += [markdown(found)]
+    lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
+    if len(lost):
+        parts += [WORTH + words("ablation", ablation), markdown(worth(lost))]
     return "\n\n".join(filter(None, parts))
 
 
-def words(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """The caption of a table, with how many of its planned runs are in it and what they cost."""
-    own = runs[runs.run_id.isin(rows.run_id)]
-    name = "main" if (rows.protocol == "all-classes").all() else "folds"
-    planned = plan.planned([name], "laptop", "cub200")
-    (found,) = own.query_classes.unique()
+def rows(name: str) -> Birds:
+    """The rows of a plan that count for the code here."""
+    known = ledger.rows(LAPTOP, ledger.RUNS).run_id
+    found = committed.birds(name)
+    return found._replace(
+        table=found.table[found.table.run_id.isin(known)],
+        made=found.made[found.made.run_id.isin(known)],
+    )
+
+
+def words(name: str, found: Birds) -> str:
+    """The caption of a plan's table, with how many of its runs are in it and what they cost."""
+    own = found.made[found.made.run_id.isin(found.table.run_id)]
     untuned = [each for each in own.method.unique() if not profiles.tuning("laptop", "tail", each)]
-    said = [tables.caption(rows, own, of_published("cub200", found))]
+    said = [tables.caption(found.table, own, found.classes)]
     said += [f"Not tuned: {', '.join(untuned)}"] if untuned else []
-    return f"{'. '.join(said)}. {cost(own, planned)}"
+    return f"{'. '.join(said)}. {cost(own, plan.planned([name], 'laptop', 'cub200'))}"
+
+
+def worth(lost: pd.DataFrame) -> pd.DataFrame:
+    """Points of mAP lost without each part, as text: a row per variant, a column per length."""
+    points = (100 * lost[["cost", "low", "high"]]).round(1) + 0.0  # no "-0.0"
+    told = points.cost.map("{:+.1f}".format)
+    interval = points.low.map(" [{:+.1f}".format) + points.high.map(", {:+.1f}]".format)
+    told += interval.where(lost.seeds > 1, " (one seed)")
+    shown = lost.assign(text=told, row=lost.method + ", " + lost.variant)
+    wide = shown.pivot(index="row", columns="bits", values="text").loc[shown.row.unique()]
+    return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(
+        columns=None, index="variant"
+    )
 
 
 def cost(own: pd.DataFrame, planned: plan.Runs) -> str:
