@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
 
 # What Pillow opens but does not draw by itself: pages (Ghostscript runs their programs), drawings
 # of Windows, weather and science containers, videos (of which it reads the size), press metadata.
@@ -25,6 +26,8 @@ TURNS: Mapping[object, Image.Transpose] = {  # EXIF orientation: what makes it u
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Grey PNG of 2 and 4 bits: what lies between two values when Pillow has made 8 bits of them
+GREY_STEPS: Mapping[object, int] = {"L;2": 85, "L;4": 17}
 DEPTHS = (8, 10, 12, 14, 16)  # bits per value that cameras and scanners give
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 
@@ -107,14 +110,20 @@ def load(image: Image.Image) -> None:
     """Read the pixels of an open image; a TIFF is turned upright then, and says no more how.
 
     If it knows its file's name, Pillow maps a TIFF into memory, with height and width swapped if it
-    lies on its side.
+    lies on its side. A PNG's transparent colour is scaled as Pillow scales the pixels.
     """
     own = vars(image)
     name, own["filename"] = own.get("filename", ""), ""
+    packed = image.tile[0][3] if isinstance(image, PngImageFile) and image.tile else None
     try:
         image.load()
     finally:
         own["filename"] = name
+    clear = image.info.get("transparency")
+    if packed in GREY_STEPS and isinstance(clear, int):
+        image.info["transparency"] = clear * GREY_STEPS[packed]
+    elif packed == "RGB;16B" and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:
@@ -139,17 +148,8 @@ def rgb(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(with_alpha(image))
+    white.alpha_composite(image.convert("RGBA"))
     return white.convert("RGB")
-
-
-def with_alpha(image: Image.Image) -> Image.Image:
-    """An image that has transparent parts, as RGBA."""
-    colour = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
-        image = image.copy()  # Pillow keeps the high bytes of 16-bit colours, except of this one
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
-    return image.convert("RGBA")
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -271,6 +271,28 @@ def test_1_bit_with_a_transparent_value(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("bits", "rows"), [(2, [0b00_01_10_11]), (4, [0x0F, 0x5A])])
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_few_bits_of_grey_with_a_transparent_value(bits, rows, hidden, tmp_path):
+    packed = np.array([rows], np.uint8)
+    values = [int(f"{row:08b}"[i : i + bits], 2) for row in rows for i in range(0, 8, bits)]
+    clear = values[hidden]
+    found = open_image(png(tmp_path / "x.png", bits, 0, packed, struct.pack(">H", clear)))
+    expected = [255 if value == clear else value * 255 // (2**bits - 1) for value in values]
+    assert np.asarray(found)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("hidden", [(0, 3, 200), (0, 0, 0), (256, 0, 511)])
+def test_dark_16_bit_colours_can_be_transparent(hidden, tmp_path):
+    pixels = np.full((2, 4, 3), 40_000)
+    pixels[:, :2] = hidden
+    clear = struct.pack(">HHH", *hidden)
+    found = np.asarray(
+        open_image(png(tmp_path / "x.png", 16, 2, wide(pixels.reshape(2, -1)), clear))
+    )
+    assert (found[:, :2] == 255).all() and (found[:, 2:] == 40_000 >> 8).all()
+
+
 # Modes and formats
 
 
