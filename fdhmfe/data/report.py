@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from fdhmfe.data.dataset import DataError, Dataset, first_ten, open_image, open_mask
-from fdhmfe.data.fetch.download import verify
 from fdhmfe.data.fetch.sources import SOURCES
+from fdhmfe.data.fetch.verify import verify
 from fdhmfe.data.tree import read_tree
 from fdhmfe.support.progress import progress
 

@@ -24,7 +24,7 @@ from fdhmfe.__main__ import main
 from fdhmfe.config.settings import load
 from fdhmfe.data import door, report
 from fdhmfe.data.dataset import DataError
-from fdhmfe.data.fetch import download, extract, obtain
+from fdhmfe.data.fetch import download, extract, obtain, verify
 from fdhmfe.data.fetch.extract import ExtractError
 from fdhmfe.data.fetch.sources import SOURCES, Archive
 from fdhmfe.support.places import REPOSITORY
@@ -236,6 +236,65 @@ def test_unpublished_checksum_is_recorded_and_said(offered, tmp_path, capsys):
     archive.write_bytes(archive.read_bytes() + b"x")
     assert main(["data", "leeds_butterfly", "--root", str(root), "--verify"]) == 1
     assert "delete it" in capsys.readouterr().err
+
+
+def spoilt(content: bytes) -> bytes:
+    """A zip whose list is whole, and whose first file is not."""
+    return content[:90] + bytes(40) + content[130:]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (spoilt, "is damaged (Bad CRC-32 for file"),
+        (lambda content: content[:-30], "is cut off or damaged, not an archive"),
+        (lambda content: b"<title>Log in</title><body>", 'a web page titled "Log in"'),
+        (lambda content: tarred(Path(__file__).parent, ["loopback.py"]), "does not hold"),
+    ],
+    ids=["spoilt", "cut off", "login page", "something else"],
+)
+def test_bad_first_copy_is_not_recorded(change, expected, offered, tmp_path, capsys):
+    site, name = offered("leeds_butterfly"), "leedsbutterfly_dataset_v1.1.zip"
+    root, good = tmp_path / "here", site.content[name]
+    site.content[name] = change(good)
+    assert main(["data", "leeds_butterfly", "--root", str(root)]) == 1
+    said = capsys.readouterr()
+    assert expected in said.err and "Traceback" not in said.err
+    assert not (root / f"{name}.sha256").exists() and not (root / "leedsbutterfly").exists()
+    (root / name).unlink(missing_ok=True)
+    site.content[name] = good
+    assert main(["data", "leeds_butterfly", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert f"{name}: no checksum is published; sha256 {hashlib.sha256(good).hexdigest()}" in said
+    assert main(["data", "leeds_butterfly", "--root", str(root), "--verify"]) == 0
+    assert f"{name}: sha256 as recorded of the first copy" in capsys.readouterr().out
+
+
+def test_record_of_a_bad_copy_does_not_lock_out_the_good_one(offered, tmp_path, capsys):
+    site, name = offered("leeds_butterfly"), "leedsbutterfly_dataset_v1.1.zip"
+    root = tmp_path / "here"
+    root.mkdir()
+    (root / name).write_bytes(spoilt(site.content[name]))
+    verify.record(root / name)  # as older versions of the kit did
+    (root / name).unlink()
+    assert main(["data", "leeds_butterfly", "--root", str(root)]) == 1
+    assert f"as recorded in {root / name}.sha256 (if there is a new" in capsys.readouterr().err
+    (root / f"{name}.sha256").unlink()
+    assert main(["data", "leeds_butterfly", "--root", str(root)]) == 0
+
+
+def test_archive_that_vanishes_before_it_is_unpacked(offered, tmp_path, monkeypatch, capsys):
+    offered("dogs")
+    root = tmp_path / "here"
+
+    def fetch_and_lose(*arguments, **published) -> str:
+        known = download.fetch(*arguments, **published)
+        (root / "images.tar").unlink(missing_ok=True)
+        return known
+
+    monkeypatch.setattr(obtain, "fetch", fetch_and_lose)
+    assert main(["data", "dogs", "--root", str(root)]) == 1
+    assert f"{root / 'images.tar'} vanished while it was in use" in capsys.readouterr().err
 
 
 def test_nothing_is_unpacked_from_a_lying_server(offered, tmp_path, capsys):

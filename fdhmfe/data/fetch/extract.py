@@ -20,6 +20,7 @@ EXPANSION, SLACK = 3, 2**28  # set by hand: photographs hardly shrink, so more i
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
     *(EOFError, RuntimeError),  # RuntimeError: a zip with a password or an odd method
+    ValueError,  # odd numbers in a header
 )
 
 
@@ -34,7 +35,7 @@ def extract(archive: Path, folder: Path) -> None:
     """
     label = f"unpacking {archive.name}"
     try:
-        if zipfile.is_zipfile(archive):
+        if zipfile.is_zipfile(archive) and not is_tar(archive):  # a tar may end with a zip
             with zipfile.ZipFile(archive) as zipped:
                 infos = zipped.infolist()
                 for info in infos:
@@ -51,10 +52,23 @@ def extract(archive: Path, folder: Path) -> None:
                 tarred.extraction_filter = getattr(tarfile, "data_filter", None)
                 for member in progress(members, label):
                     tarred.extract(member, folder, set_attrs=False)
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and (error.errno or isinstance(error, ExtractError)):
+            raise  # of the system, or ours; bz2 has no error of its own for damage
+        reason = " ".join(str(error).split())[:200]
         raise ExtractError(
-            f"{archive} is damaged ({error}): delete it and fetch it again"
+            f"{archive} is damaged ({reason}): delete it and fetch it again"
         ) from error
+
+
+def is_tar(archive: Path) -> bool:
+    """True if a file begins as a tar does, packed or not."""
+    try:
+        return tarfile.is_tarfile(archive)
+    except (*DAMAGE, OSError) as error:
+        if getattr(error, "errno", None):
+            raise
+        return False
 
 
 def list_members(archive: Path, tarred: tarfile.TarFile) -> list[tarfile.TarInfo]:

@@ -4,25 +4,24 @@ import os
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.fetch.download import fetch
 from fdhmfe.data.fetch.extract import ExtractError, extract
 from fdhmfe.data.fetch.sources import SOURCES, Archive, Source
+from fdhmfe.data.fetch.verify import record, recorded
+from fdhmfe.support.files import locked, writing
 
 
 def obtain(name: str, root: Path, *, download: bool = True) -> None:
     """Unpack data set `name` into `root`, from archives in `root` or, if `download`, the internet.
 
     Does nothing if the data set is already there. Raises DataError, which says what you have to do
-    by hand, DownloadError or ExtractError.
+    by hand, DownloadError, ExtractError or StorageError.
     """
     source = SOURCES[name]
     if source.is_in(root):
         return  # before anything is written: the folder may be read-only
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{name}.lock"):
+    with locked(root / f".{name}.lock"):
         if source.is_in(root):
             return
         if (root / source.folder).exists():
@@ -33,10 +32,17 @@ def obtain(name: str, root: Path, *, download: bool = True) -> None:
         archives = wanted(source, root, download)
         if not archives:
             raise DataError(instructions(name, root))
-        for a in archives:
-            known = fetch(a.url, root / a.name, checksum=a.checksum, size=a.size)
-            print(f"{a.name}: {known}", flush=True)
-        unpack(source, archives, root, root / f".{name}.partial")
+        try:
+            for a in archives:
+                known = fetch(a.url, root / a.name, checksum=a.checksum, size=a.size)
+                print(f"{a.name}: {known}", flush=True)
+            partial = root / f".{name}.partial"
+            with writing(partial):
+                unpack(source, archives, root, partial)
+        except FileNotFoundError as error:
+            raise ExtractError(
+                f"{error.filename} vanished while it was in use: run the same command again"
+            ) from error
 
 
 def wanted(source: Source, root: Path, download: bool) -> list[Archive]:
@@ -55,7 +61,13 @@ def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -
         else:
             extract(root / archive.name, partial / archive.into)
     if not (partial / source.folder / source.marker).exists():
-        raise ExtractError(f"{archives[0].name} does not hold {source.folder}/{source.marker}")
+        raise ExtractError(
+            f"{root / archives[0].name} does not hold {source.folder}/{source.marker}: "
+            "delete it and fetch it again"
+        )
+    for archive in archives:  # only now: the first copy to be recorded must be a whole one
+        if not archive.checksum and not recorded(root / archive.name):
+            print(f"{archive.name}: {record(root / archive.name)}", flush=True)
     # The data set's own folder goes last: if it is there, all is there.
     for entry in sorted(partial.iterdir(), key=lambda path: path.name == source.folder):
         os.replace(entry, root / entry.name)
