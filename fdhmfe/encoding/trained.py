@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fdhmfe.codes import blocks
@@ -27,6 +26,7 @@ from fdhmfe.data.picture import decode
 from fdhmfe.data.views import Preprocessing, view_image
 from fdhmfe.features.backbone import StageBackbone
 from fdhmfe.features.receptive_field import stage_views
+from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.features.weights import recipe, shipped_recipe
 from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.runs.experiment import build_model
@@ -153,7 +153,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     backbone = run_backbone(folder, config)
     stages = stage_views(backbone, config.image_size)[-config.stages :]
     front, maps, trained, block = divide(config, backbone)
-    state = load_file(folder / "model.safetensors")
+    state = read_state_dict(folder / "model.safetensors")
     labels = torch.arange(class_count(folder, state))
     method = build_method(config, [stage.channels for stage in stages], labels, block)
     network: Any = method.network

@@ -4,7 +4,8 @@ Any torchvision network by its name, any timm network as timm/NAME, or the small
 the kit trains itself, without internet access or a GPU.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,13 @@ from urllib.error import URLError
 import timm
 import torch
 import torch.nn.functional as F
-import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models import get_model, get_model_weights
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fdhmfe.data.views import Preprocessing
+from fdhmfe.features.state_dict import fitted, read_state_dict, torchvision_names
 from fdhmfe.support.places import suggest
 
 
@@ -63,7 +63,10 @@ def pretrained(
         extractor = timm_extractor(name.removeprefix("timm/"), weights, stages)
         preprocessing = timm_preprocessing(extractor, size)
     else:
-        extractor = stage_extractor(torchvision_network(name, weights), stages, size)
+        network = torchvision_network(name)
+        extractor = stage_extractor(network, stages, size)
+        state = read_state_dict(weights) if weights else download(name)
+        load_weights(state, network, extractor, f"weights {weights or 'that came'}", name)
         preprocessing = Preprocessing(size)
     backbone = StageBackbone(extractor, grid, preprocessing).eval()
     return backbone.to(memory_format=torch.channels_last)
@@ -79,31 +82,20 @@ def frozen(backbone: StageBackbone) -> StageBackbone:
     return backbone.eval().to(memory_format=torch.channels_last)
 
 
-def torchvision_network(name: str, weights: Path | None) -> nn.Module:
-    """A torchvision classification network with its weights loaded strictly."""
-    names = list_models(module=torchvision.models)
+def torchvision_network(name: str) -> nn.Module:
+    """A torchvision classification network with random weights; ValueError if it is not known."""
+    names = torchvision_names()
     if name not in names:
         raise ValueError(f"backbone={name!r} is not known{suggest(name, names)}, or timm/NAME")
-    network = get_model(name, weights=None)
-    state = read_weights(weights) if weights else download(name)
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()[:200]
-        raise ValueError(f"{weights or 'downloaded file'} does not fit {name}: {reason}") from None
-    return network
+    return get_model(name, weights=None)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file; ValueError naming a missing or broken file."""
-    if not path.is_file():
-        raise ValueError(f"weights {path} is not a file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a broken file may raise anything
-        raise ValueError(f"weights {path} cannot be read ({error}): download it again") from error
+def load_weights(
+    state: Mapping[str, Tensor], network: nn.Module, extractor: nn.Module, source: str, name: str
+) -> None:
+    """Copy what its stage extractor needs into a network (see `fitted`); its head may be absent."""
+    needed = [key.removeprefix("extractor.") for key in extractor.state_dict()]
+    network.load_state_dict(fitted(state, network, needed, source, name))
 
 
 def download(name: str) -> dict[str, Tensor]:
@@ -183,18 +175,19 @@ def timm_preprocessing(network: nn.Module, size: int) -> Preprocessing:
 def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
     """The last `stages` feature maps of a timm network (weights from the hub when None)."""
     try:
-        if weights:  # timm does not notice missing tensors: load strictly first
-            timm.create_model(name).load_state_dict(read_weights(weights))
+        overlay = {"state_dict": timm_state(name, weights)} if weights else None
         depth = len(timm.create_model(name, features_only=True).feature_info)  # type: ignore[arg-type]
         if depth < stages:
             raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
-        return timm.create_model(
+        extractor = timm.create_model(
             name,
             features_only=True,
             out_indices=tuple(range(depth - stages, depth)),
             pretrained=True,
-            pretrained_cfg_overlay={"file": str(weights)} if weights else None,
+            pretrained_cfg_overlay=overlay,
         )
+        extractor.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
+        return extractor
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         nearest = get_close_matches(name, timm.list_models(), n=1)
@@ -202,3 +195,12 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
         raise ValueError(
             f"backbone 'timm/{name}', {weights or 'download'}: {reason}{hint}"
         ) from error
+
+
+def timm_state(name: str, weights: Path) -> dict[str, Tensor]:
+    """All tensors of a timm network, from a file. (timm itself does not notice missing ones.)"""
+    network = timm.create_model(name)
+    headless = deepcopy(network)
+    headless.reset_classifier(0)  # type: ignore[operator]
+    needed, state = headless.state_dict().keys(), read_state_dict(weights)
+    return fitted(state, network, needed, f"weights {weights}", f"timm/{name}")

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 import tyro
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from fdhmfe.config.settings import Config, load
 from fdhmfe.data import views
@@ -20,8 +19,9 @@ from fdhmfe.data.door import open_dataset
 from fdhmfe.data.readers.own import toy_source
 from fdhmfe.data.views import Preprocessing
 from fdhmfe.features import embedded
-from fdhmfe.features.backbone import StageBackbone, stage_extractor
+from fdhmfe.features.backbone import StageBackbone, load_weights, stage_extractor
 from fdhmfe.features.embedded import EmbeddedNet, train_embedded
+from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.support.files import atomic, build_once, content_hash, file_hash
 from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import home
@@ -75,10 +75,9 @@ def source() -> str:
 
 def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
     """The frozen embedded network as a StageBackbone."""
-    state = load_file(weights)
-    network = EmbeddedNet(outputs=len(state["classifier.bias"]))
-    network.load_state_dict(state)
+    network = EmbeddedNet(outputs=1)
     extractor = stage_extractor(network, config.cached_stages, config.image_size)
+    load_weights(read_state_dict(weights), network, extractor, f"weights {weights}", "embedded")
     backbone = StageBackbone(extractor, config.grid, Preprocessing(config.image_size)).eval()
     return backbone.to(memory_format=torch.channels_last)
 

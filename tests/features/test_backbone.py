@@ -1,6 +1,9 @@
 """Stage maps of real networks, and what is said about weights that do not fit."""
 
 import re
+from argparse import Namespace
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,14 @@ def weights(network, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def right(network, images) -> list[torch.Tensor]:
+    """The stage maps of the network in memory, by no file."""
+    extractor = stage_extractor(deepcopy(network), SIZES["stages"], SIZES["size"])
+    backbone = StageBackbone(extractor, SIZES["grid"], Preprocessing(SIZES["size"])).eval()
+    return backbone.to(memory_format=torch.channels_last)(images)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", SMALL])
@@ -131,31 +142,260 @@ def test_unknown_backbone_names_the_nearest(wrong, nearest):
         pretrained(wrong, None, **SIZES)
 
 
-def test_weights_of_another_network_name_the_file(weights):
-    with pytest.raises(ValueError, match=rf"{SMALL}\.safetensors does not fit resnet18: Missing"):
-        pretrained("resnet18", weights, **SIZES)
+# What weight files hold: how it is made of a network's state, and what comes of it
+
+SAME = ""  # the maps of the network it was made of
+
+
+def renamed(prefix: str) -> Callable:
+    return lambda state: {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def changed(value: float, *names: str) -> Callable:
+    """The first number of these tensors is another."""
+
+    def change(state):
+        state = {name: tensor.clone() for name, tensor in state.items()}
+        for name in names:
+            state[name].view(-1)[0] = value
+        return state
+
+    return change
+
+
+def cast(dtype: torch.dtype) -> Callable:
+    return lambda state: {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+
+
+def without(ending: str) -> Callable:
+    return lambda state: {k: v for k, v in state.items() if not k.endswith(ending)}
+
+
+def zeros(state):
+    return {name: torch.zeros_like(value) for name, value in state.items()}
+
+
+BIG = "stage4.3.branch2.6.running_var"
+CODE = r"it holds code \(torch\.nn\.modules\.linear\.Linear\), which is not run"
+NAN = r"1 tensors hold NaN, infinite or impossible values, first "
+HELD = {
+    # Wrappers and prefixes
+    "as it is": (lambda state: state, SAME),
+    "state_dict, with more beside it": (
+        lambda state: {"epoch": 9, "arch": "net", "state_dict": state, "best": [0.5]},
+        SAME,
+    ),
+    "model": (lambda state: {"model": state}, SAME),
+    "model_state_dict": (lambda state: {"model_state_dict": state, "lr": 0.1}, SAME),
+    "averaged beside the last": (
+        lambda state: {"model": zeros(state), "model_ema": state, "optimizer": {"state": {}}},
+        SAME,
+    ),
+    "options of timm's training": (
+        lambda state: {"state_dict": state, "args": Namespace(lr=0.1)},
+        SAME,
+    ),
+    "moments of an optimiser": (
+        lambda state: {"model": state, "optimizer": {"state": {0: {"m": torch.ones(9)}}}},
+        SAME,
+    ),
+    "module.": (renamed("module."), SAME),
+    "backbone.": (renamed("backbone."), SAME),
+    "encoder.": (renamed("encoder."), SAME),
+    "_orig_mod.": (renamed("_orig_mod."), SAME),
+    "several at once": (
+        lambda state: {"model": renamed("_orig_mod.module.backbone.")(state)},
+        SAME,
+    ),
+    "other names": (
+        renamed("my_"),
+        r"0 of the 280 tensors it needs fit, conv1\.0\.weight does not",
+    ),
+    # Heads, types and extra keys
+    "no head": (lambda state: {k: v for k, v in state.items() if not k.startswith("fc.")}, SAME),
+    "head of 5 classes": (
+        lambda state: state | {"fc.weight": torch.ones(5, 1024), "fc.bias": torch.ones(5)},
+        SAME,
+    ),
+    "other head beside it": (lambda state: state | {"hash.weight": torch.ones(48, 1024)}, SAME),
+    "double precision": (cast(torch.float64), SAME),
+    "no counters": (without("num_batches_tracked"), SAME),
+    "counters of a profiler": (lambda state: state | {"conv1.0.total_ops": torch.ones(1)}, SAME),
+    "no batch norms": (without("running_var"), r"224 of the 280 tensors it needs fit"),
+    "one more layer": (
+        lambda state: state | {"stage4.4.branch2.0.weight": torch.ones(9)},
+        r"280 of the 280 tensors it needs fit, but it has no stage4\.4\.\S+; choose the back",
+    ),
+    "whole numbers": (
+        lambda state: {name: value.to(torch.int8) for name, value in state.items()},
+        "0 of the 280 tensors it needs fit",
+    ),
+    # Broken values
+    "NaN": (changed(torch.nan, "conv1.0.weight"), NAN + r"conv1\.0\.weight"),
+    "infinite": (changed(-torch.inf, "conv5.0.weight"), NAN + r"conv5\.0\.weight"),
+    "NaN in a mean of a batch norm": (changed(torch.nan, "conv1.1.running_mean"), NAN),
+    "infinite variance": (changed(torch.inf, BIG), NAN + re.escape(BIG)),
+    "negative variance": (changed(-1.0, BIG), NAN + re.escape(BIG)),
+    "too large for single precision": (
+        lambda state: changed(1e200, "conv1.0.weight")(cast(torch.float64)(state)),
+        NAN,
+    ),
+    "NaN in a head that is not used": (changed(torch.nan, "fc.weight"), SAME),
+    # What holds no weights by name
+    "whole network": (lambda state: torch.nn.Linear(2, 2), CODE),
+    "whole network beside it": (lambda state: [state, torch.nn.Linear(2, 2)], CODE),
+    "numbers": (lambda state: {"a": 1}, "hold no tensors by name"),
+    "one tensor": (lambda state: torch.ones(3), "hold no tensors by name"),
+    "a list": (lambda state: list(state.values()), "hold no tensors by name"),
+}
+
+
+@pytest.mark.parametrize(("make", "expected"), HELD.values(), ids=HELD)
+def test_weight_files(make, expected, network, images, right, tmp_path):
+    torch.save(make(network.state_dict()), tmp_path / "w.pth")
+    if expected:
+        with pytest.raises(ValueError, match=rf"w\.pth .*{expected}") as caught:
+            pretrained(SMALL, tmp_path / "w.pth", **SIZES)
+        assert "\n" not in str(caught.value)
+    else:
+        maps = pretrained(SMALL, tmp_path / "w.pth", **SIZES)(images)
+        assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "old pth"])
+def test_kind_of_a_file_is_told_from_its_content(kind, network, images, right, tmp_path):
+    if kind == "safetensors":
+        save_file(network.state_dict(), tmp_path / "w.bin")
+    else:
+        new = kind == "pth"
+        torch.save(network.state_dict(), tmp_path / "w.bin", _use_new_zipfile_serialization=new)
+    maps = pretrained(SMALL, tmp_path / "w.bin", **SIZES)(images)
+    assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_as_single(dtype, network, images, right, tmp_path):
+    torch.save(cast(dtype)(network.state_dict()), tmp_path / "half.pth")
+    backbone = pretrained(SMALL, tmp_path / "half.pth", **SIZES)
+    assert all(value.dtype != dtype for value in backbone.state_dict().values())
+    for one, other in zip(backbone(images), right, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "given", "expected"),
+    [
+        ("resnet18", 100, SMALL, rf"0 of the 100 .*they fit backbone='{SMALL}'"),
+        ("resnet18", 100, "resnet34", r"100 of the 100 .*no layer1\.2\.\S+; .*='resnet34'"),
+        ("resnet34", 180, "resnet18", r"100 of the 180 .*layer1\.2\.\S+ does not; .*='resnet18'"),
+        (f"timm/{TIMM}", 73, SMALL, rf"0 of the 73 .*they fit backbone='{SMALL}'"),
+        (SMALL, 280, f"timm/{TIMM}", r"0 of the 280 .*; choose the backbone that they belong to"),
+    ],
+)
+def test_weights_of_another_network(asked, needed, given, expected, tmp_path):
+    timm_name = given.removeprefix("timm/")
+    made = timm.create_model(timm_name) if timm_name != given else torchvision_model(given)
+    save_file(made.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=rf"w\.safetensors do not fit {asked}: {expected}"):
+        pretrained(asked, tmp_path / "w.safetensors", **SIZES)
+
+
+def torchvision_model(name: str) -> torch.nn.Module:
+    return torchvision.models.get_model(name, weights=None)
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "densenet121"])
+def test_networks_whose_modules_have_versions(name, tmp_path):
+    """torch notes versions of modules beside tensors; old DenseNets name them in another way."""
+    state = torchvision_model(name).state_dict()
+    old = {re.sub(r"(layer\d+\.(norm|conv))(\d)", r"\1.\3", k): v for k, v in state.items()}
+    save_file(old, tmp_path / "w.safetensors")
+    backbone = pretrained(name, tmp_path / "w.safetensors", **SIZES)
+    loaded = {k.removeprefix("extractor.extractor."): v for k, v in backbone.state_dict().items()}
+    assert loaded and all(torch.equal(value, state[key]) for key, value in loaded.items())
 
 
 @pytest.mark.parametrize("name", [SMALL, f"timm/{TIMM}"])
-@pytest.mark.parametrize("file", ["w.safetensors", "w.pth"])
-@pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>", b"\0" * 100])
-def test_file_that_holds_no_weights_is_named(tmp_path, name, file, content):
+@pytest.mark.parametrize("file", ["w.safetensors", "w.pth", "w.pt"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "it is empty"),
+        (b"hello", 'it is text that begins "hello"'),
+        (b"<html><title>Not found</title></html>", 'it is a web page titled "Not found"'),
+        (b'{"error": "log in"}', "it is text that begins"),
+        (bytes(100), "it is cut off or damaged"),
+        (b"\x08" + bytes(7) + b'{"a": }', "it is cut off or damaged"),
+        (b"PK\x03\x04" + bytes(100), "it is cut off or damaged"),
+    ],
+    ids=["empty", "text", "page", "JSON", "zeros", "odd safetensors", "odd zip"],
+)
+def test_file_that_holds_no_weights_is_named(content, expected, file, name, tmp_path):
     (tmp_path / file).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{file} cannot be read"):
+    with pytest.raises(ValueError, match=f"{file} cannot be read: {expected}") as caught:
         pretrained(name, tmp_path / file, **SIZES)
+    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [SMALL, f"timm/{TIMM}"])
-def test_truncated_weights_are_named(tmp_path, weights, name):
-    (tmp_path / "half.safetensors").write_bytes(weights.read_bytes()[:10_000])
-    with pytest.raises(ValueError, match=r"half\.safetensors cannot be read"):
-        pretrained(name, tmp_path / "half.safetensors", **SIZES)
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "old pth", "TorchScript"])
+def test_cut_off_or_other_file_is_named(kind, name, network, weights, tmp_path):
+    file, expected = tmp_path / "w.pth", "it is cut off or damaged"
+    if kind == "safetensors":
+        file.write_bytes(weights.read_bytes()[:10_000])
+    elif kind == "TorchScript":
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)).save(file)
+        expected = r"it holds code \(TorchScript\), which is not run"
+    else:
+        torch.save(network.state_dict(), file, _use_new_zipfile_serialization=kind == "pth")
+        file.write_bytes(file.read_bytes()[:-10_000])
+    with pytest.raises(ValueError, match=rf"w\.pth cannot be read: {expected}"):
+        pretrained(name, file, **SIZES)
+
+
+def test_code_in_a_file_is_never_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    for new in (True, False):
+        torch.save(Evil(), tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+        with pytest.raises(ValueError, match=r"w\.pth cannot be read: it holds code"):
+            pretrained(SMALL, tmp_path / "w.pth", **SIZES)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", [SMALL, f"timm/{TIMM}"])
 def test_absent_weights_are_named(tmp_path, name):
     with pytest.raises(ValueError, match=r"absent\.pth is not a file"):
         pretrained(name, tmp_path / "absent.pth", **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda state: {"state_dict": renamed("module.")(state)}, SAME),
+        (without("classifier.weight"), SAME),
+        (lambda state: state | {"classifier.weight": torch.ones(5, 256)}, SAME),
+        (without("bn1.weight"), r"timm/\S+: 67 of the 73 tensors it needs fit"),
+        (changed(torch.nan, "bn2.running_mean"), NAN + r"bn2\.running_mean"),
+    ],
+)
+def test_timm_weight_files(make, expected, images, tmp_path):
+    torch.manual_seed(0)
+    state = timm.create_model(TIMM, pretrained=False).state_dict()
+    torch.save(state, tmp_path / "right.pth")
+    torch.save(make(state), tmp_path / "w.pth")
+    if expected:
+        with pytest.raises(ValueError, match=rf"w\.pth .*{expected}"):
+            pretrained(f"timm/{TIMM}", tmp_path / "w.pth", **SIZES)
+        return
+    files = (tmp_path / "right.pth", tmp_path / "w.pth")
+    right, maps = (pretrained(f"timm/{TIMM}", file, **SIZES)(images) for file in files)
+    assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -170,12 +410,6 @@ def test_timm_network_with_a_weight_file(tmp_path, images, suffix):
     direct = whole.forward_intermediates(images, intermediates_only=True)[-1]
     torch.testing.assert_close(maps[-1], direct)
     assert not backbone.training
-
-
-def test_timm_weights_of_another_network_name_the_file(weights):
-    expected = f"{re.escape(str(weights))}: .*Missing key"
-    with pytest.raises(ValueError, match=expected):
-        pretrained(f"timm/{TIMM}", weights, **SIZES)
 
 
 def test_unknown_timm_network_names_the_nearest():

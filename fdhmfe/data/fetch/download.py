@@ -57,22 +57,23 @@ def fetch(url: str, target: Path, *, checksum: str = "", size: int = 0) -> str:
     be mixed from two versions. Raises DownloadError, or StorageError for a full disk.
     """
     partial = target.with_name(f"{target.name}.partial")
-    with locked(target.with_name(f".{target.name}.lock")), writing(partial):
+    with locked(target.with_name(f".{target.name}.lock")):
         if target.exists():
             return verify(target, checksum, size)
-        persist(url, partial, size)
-        if reason := fault(partial, checksum, size):
-            print(f"what came {reason}: fetching it anew", flush=True)
-            discard(partial)
+        with writing(partial):
             persist(url, partial, size)
-        if reason := fault(partial, checksum, size):
+            if reason := fault(partial, checksum, size):
+                print(f"what came {reason}: fetching it anew", flush=True)
+                discard(partial)
+                persist(url, partial, size)
+            if reason := fault(partial, checksum, size):
+                discard(partial)
+                raise DownloadError(
+                    f"what {url} sends {reason}: nothing of it is kept; if it has moved, fetch it "
+                    "by hand"
+                )
+            os.replace(partial, target)
             discard(partial)
-            raise DownloadError(
-                f"what {url} sends {reason}: nothing of it is kept; "
-                "if it has moved, fetch it by hand"
-            )
-        os.replace(partial, target)
-        discard(partial)
         return proof(target, checksum)
 
 
