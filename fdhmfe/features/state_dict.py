@@ -139,7 +139,9 @@ def without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 def fits(value: Tensor, own: Tensor) -> bool:
     """True for the same shape and kind of number; half precision fits single precision."""
-    return value.shape == own.shape and value.is_floating_point() == own.is_floating_point()
+    plain = value.layout == own.layout and not value.is_meta  # dense, and with numbers
+    same_kind = value.is_floating_point() == own.is_floating_point()
+    return plain and same_kind and value.shape == own.shape
 
 
 def sound(name: str, value: Tensor) -> bool:

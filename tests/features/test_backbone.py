@@ -233,6 +233,14 @@ HELD = {
         lambda state: {name: value.to(torch.int8) for name, value in state.items()},
         "0 of the 280 tensors it needs fit",
     ),
+    "sparse": (
+        lambda state: state | {"conv1.0.weight": state["conv1.0.weight"].to_sparse()},
+        r"279 of the 280 tensors it needs fit, conv1\.0\.weight does not",
+    ),
+    "no numbers": (
+        lambda state: {name: value.to("meta") for name, value in state.items()},
+        "0 of the 280 tensors it needs fit",
+    ),
     # Broken values
     "NaN": (changed(torch.nan, "conv1.0.weight"), NAN + r"conv1\.0\.weight"),
     "infinite": (changed(-torch.inf, "conv5.0.weight"), NAN + r"conv5\.0\.weight"),

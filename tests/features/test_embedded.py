@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import write_folder
+from safetensors.torch import load_file, save_file
 
 from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import Dataset
@@ -71,3 +72,28 @@ def test_the_frozen_network_gives_the_cached_stages(own_cache, config, dataset):
     maps = backbone(torch.zeros(2, 3, 32, 32))
     assert [x.shape for x in maps] == [(2, 32, 4, 4), (2, 64, 4, 4), (2, 128, 2, 2)]
     assert not backbone.training
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda state: {k: v for k, v in state.items() if k[:10] != "classifier"}, ""),
+        (lambda state: state | {"stages.0.0.0.weight": state["stages.0.0.0.weight"] / 0}, "broken"),
+        (lambda state: {"fc.bias": torch.zeros(3)}, "do not fit embedded: 0 of the 40 tensors"),
+        (None, "cannot be read: it is cut off or damaged"),
+    ],
+    ids=["no head", "infinite", "another network", "cut off"],
+)
+def test_weight_files_of_the_embedded_network(change, expected, tmp_path):
+    config, file = load("quick"), tmp_path / "w.safetensors"
+    if change:
+        save_file(change(load_file(weights.SHIPPED)), file)
+    else:
+        file.write_bytes(weights.SHIPPED.read_bytes()[:-100])
+    if expected:
+        with pytest.raises(ValueError, match=rf"w\.safetensors .*{expected}"):
+            weights.embedded_backbone(file, config)
+        return
+    images = torch.randn(2, 3, config.image_size, config.image_size)
+    right, maps = (weights.embedded_backbone(f, config)(images) for f in (weights.SHIPPED, file))
+    assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
