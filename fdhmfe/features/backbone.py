@@ -7,9 +7,9 @@ the kit trains itself, without internet access or a GPU.
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import timm
 import torch
@@ -99,14 +99,23 @@ def load_weights(
 
 
 def download(name: str) -> dict[str, Tensor]:
-    """Published torchvision weights, checked against the hash in their file name."""
+    """Published torchvision weights, checked against the hash in their file name.
+
+    torch keeps the file. Raises ConnectionError if it is not there and cannot be fetched whole.
+    """
+    url = get_model_weights(name).DEFAULT.url
+    kept = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     try:
-        return get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError) as error:
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            hashed = torch.hub.HASH_REGEX.search(kept.name)
+            torch.hub.download_url_to_file(url, str(kept), hashed and hashed[1])
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:  # the last: odd headers
         raise ConnectionError(
             f"cannot download the weights of {name} ({error}); give a file with weights=..., "
             "or use profile quick, which needs no download"
         ) from error
+    return read_state_dict(kept)
 
 
 def stage_extractor(network: nn.Module, stages: int, size: int) -> nn.Module:

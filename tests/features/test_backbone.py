@@ -1,19 +1,26 @@
 """Stage maps of real networks, and what is said about weights that do not fit."""
 
+import hashlib
+import io
 import re
 from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
+from torchvision.models import Weights, WeightsEnum
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fdhmfe.data.views import Preprocessing
+from fdhmfe.features import backbone
 from fdhmfe.features.backbone import (
     StageBackbone,
     deepest_nodes,
@@ -364,15 +371,11 @@ def test_cut_off_or_other_file_is_named(kind, name, network, weights, tmp_path):
         pretrained(name, file, **SIZES)
 
 
-def test_code_in_a_file_is_never_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return Path.touch, (tmp_path / "ran",)
-
-    for new in (True, False):
-        torch.save(Evil(), tmp_path / "w.pth", _use_new_zipfile_serialization=new)
-        with pytest.raises(ValueError, match=r"w\.pth cannot be read: it holds code"):
-            pretrained(SMALL, tmp_path / "w.pth", **SIZES)
+@pytest.mark.parametrize("name", [SMALL, f"timm/{TIMM}"])
+def test_code_in_a_file_is_never_run(name, tmp_path):
+    (tmp_path / "w.pth").write_bytes(evil(tmp_path))
+    with pytest.raises(ValueError, match=r"w\.pth cannot be read: it holds code"):
+        pretrained(name, tmp_path / "w.pth", **SIZES)
     assert not (tmp_path / "ran").exists()
 
 
@@ -404,6 +407,81 @@ def test_timm_weight_files(make, expected, images, tmp_path):
     files = (tmp_path / "right.pth", tmp_path / "w.pth")
     right, maps = (pretrained(f"timm/{TIMM}", file, **SIZES)(images) for file in files)
     assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
+
+
+# Weights that are published
+
+
+def evil(folder: Path) -> bytes:
+    """A file that makes `folder`/ran when it is unpickled as it asks for."""
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (folder / "ran",)
+
+    buffer = io.BytesIO()
+    torch.save(Evil(), buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def publish(monkeypatch, tmp_path):
+    """A function that serves bytes in place of the owner's weights; torch keeps what it fetches."""
+    site = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    )
+    thread = Thread(target=site.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def serve(served: bytes | None, hashed: bytes) -> Path:
+        file = f"net-{hashlib.sha256(hashed).hexdigest()[:8]}.pth"
+        if served is not None:
+            (tmp_path / file).write_bytes(served)
+        url = f"http://127.0.0.1:{site.server_port}/{file}"
+        published = WeightsEnum("Published", {"DEFAULT": Weights(url, None, {})})
+        monkeypatch.setattr(backbone, "get_model_weights", lambda name: published)
+        return tmp_path / "hub" / "checkpoints" / file
+
+    yield serve
+    site.shutdown()
+    site.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda content: content, SAME),
+        (lambda content: b"<html>Log in</html>", "cannot download .*invalid hash value"),
+        (lambda content: content[:-9], "cannot download .*invalid hash value"),
+        (lambda content: None, "cannot download .*404"),
+    ],
+    ids=["good", "login page", "cut off", "gone"],
+)
+def test_published_weights(change, expected, publish, network, images, right):
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    kept = publish(change(buffer.getvalue()), buffer.getvalue())
+    if expected:
+        with pytest.raises(ConnectionError, match=f"{expected}.*; give a file with weights="):
+            pretrained(SMALL, None, **SIZES)
+        assert not kept.exists()
+        return
+    for _ in range(2):  # fetched, then kept
+        maps = pretrained(SMALL, None, **SIZES)(images)
+        assert all(torch.equal(a, b) for a, b in zip(maps, right, strict=True))
+    kept.write_bytes(kept.read_bytes()[:-10_000])
+    with pytest.raises(ValueError, match=rf"{kept.name} cannot be read: it is cut off or damaged"):
+        pretrained(SMALL, None, **SIZES)
+
+
+def test_code_in_published_weights_is_never_run(publish, tmp_path):
+    kept = publish(evil(tmp_path), evil(tmp_path))
+    for _ in range(2):  # fetched, then kept
+        with pytest.raises(ValueError, match=rf"{kept.name} cannot be read: it holds code"):
+            pretrained(SMALL, None, **SIZES)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
