@@ -144,6 +144,29 @@ def test_damaged_archive_is_named(write, name, damage, tmp_path, folder):
         extract.extract(archive, folder)
 
 
+def test_damaged_bz2_is_named(tmp_path, folder):
+    archive = tmp_path / "a.tar.bz2"
+    with tarfile.open(archive, "w:bz2") as opened:
+        info = tarfile.TarInfo("1.jpg")
+        info.size = 2_000_000
+        opened.addfile(info, io.BytesIO(os.urandom(info.size)))
+    content = bytearray(archive.read_bytes())
+    content[1_500_000:1_500_100] = bytes(100)
+    archive.write_bytes(content)
+    with pytest.raises(ExtractError, match=r"a\.tar\.bz2 is damaged .*: delete it"):
+        extract.extract(archive, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_tar_that_ends_with_a_zip_is_a_tar(tmp_path, folder):
+    inner = zipped(tmp_path / "inner.zip", ("evil.txt", b"x"))
+    with tarfile.open(tmp_path / "a.tar", "w") as opened:
+        opened.add(inner, "lists.zip")
+    assert zipfile.is_zipfile(tmp_path / "a.tar")
+    extract.extract(tmp_path / "a.tar", folder)
+    assert [path.name for path in folder.iterdir()] == ["lists.zip"]
+
+
 # The command, end to end
 
 
