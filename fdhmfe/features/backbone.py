@@ -62,6 +62,8 @@ def pretrained(
     if name.startswith("timm/"):
         extractor = timm_extractor(name.removeprefix("timm/"), weights, stages)
         preprocessing = timm_preprocessing(extractor, size)
+        if getattr(extractor, "output_fmt", "NCHW") == "NHWC":
+            extractor = ChannelsFirst(extractor)
     else:
         network = torchvision_network(name)
         extractor = stage_extractor(network, stages, size)
@@ -139,6 +141,17 @@ class Values(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(self.extractor(images).values())
+
+
+class ChannelsFirst(nn.Module):
+    """A feature extractor of timm whose maps are (B, H, W, C), such as Swin's: as (B, C, H, W)."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [x.permute(0, 3, 1, 2) for x in self.extractor(images)]
 
 
 def watch(

@@ -92,8 +92,9 @@ def split(backbone: StageBackbone) -> Halves:
         Tail(deepcopy(tail), backbone.grid, len(deep)),
         nn.Sequential(deepcopy(block), First()),
     )
-    for half in halves:
-        half.eval().to(memory_format=torch.channels_last)
+    for layer in nn.ModuleList(halves).eval().modules():
+        if isinstance(layer, nn.Conv2d):  # not all: traced masks of Swin have five dimensions
+            layer.to(memory_format=torch.channels_last)
     return halves
 
 

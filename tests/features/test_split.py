@@ -4,12 +4,19 @@ import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from fdhmfe.data.views import Preprocessing
-from fdhmfe.features.backbone import StageBackbone, stage_extractor, timm_preprocessing
+from fdhmfe.features.backbone import (
+    StageBackbone,
+    pretrained,
+    stage_extractor,
+    timm_preprocessing,
+)
 from fdhmfe.features.embedded import EmbeddedNet
+from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.features.split import split
 
 
@@ -60,6 +67,21 @@ def test_timm_networks_are_split_too(name):
     front, tail, _ = split(backbone)
     for found, expected in zip(tail(front(pictures())), backbone(pictures()), strict=False):
         assert_close(found, expected, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_network_whose_channels_come_last_has_its_channels_first_and_is_split(tmp_path):
+    name, size = "swin_tiny_patch4_window7_224", 224
+    torch.manual_seed(0)
+    save_file(timm.create_model(name).state_dict(), tmp_path / "swin.safetensors")
+    sizes = dict(stages=3, grid=7, size=size)
+    backbone = pretrained(f"timm/{name}", tmp_path / "swin.safetensors", **sizes)
+    whole = backbone(pictures(size))
+    assert [x.shape[1:] for x in whole] == [(192, 7, 7), (384, 7, 7), (768, 7, 7)]
+    assert [stage.channels for stage in stage_views(backbone, size)] == [192, 384, 768]
+    front, tail, _ = split(backbone)
+    for found, expected in zip(tail(front(pictures(size))), whole, strict=False):
+        assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_timm_weights_bring_their_own_normalisation():
