@@ -270,8 +270,7 @@ def search(
     run: str = "",
     k: int = 10,
     out: Path = Path("neighbours"),
-    bits: int = 48,
-    given: Annotated[dict[str, str], options(lambda: (*MOVED, "backbone"))],
+    given: Annotated[dict[str, str], options(lambda: (*MOVED, "backbone", "bits"))],
 ) -> None:
     """Find the pictures of a folder that are nearest to a photograph.
 
@@ -285,40 +284,36 @@ def search(
         run: a finished run, results/<profile>/runs/<run_id>; if none, nothing is trained
         k: how many pictures to find
         out: folder for neighbours.png, neighbours.json and neighbours.csv
-        bits: code length, if there is no run
     """
     from fdhmfe.encoding import neighbours
 
-    model = neighbours.open_model(run, album, bits=bits, **given)
-    answer = neighbours.find(photo, album, out, model, k)
-    print(f"{answer.model}, distances in bits")
-    print(answer.table.to_string(index=False))
-    if answer.copies:
-        print(f"left out: {answer.copies} copies of the photograph itself")
-    print(f"{out / 'neighbours.png'}, .json, .csv")
+    model = neighbours.open_model(run, album, **typed(given))
+    print(neighbours.find(photo, album, out, model, k))
 
 
 def explore(
-    run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
+    shown: Annotated[Positional[str], arg(metavar="RUN_FOLDER")] = "",
     *,
     out: Path,
-    places: Annotated[dict[str, str], options(lambda: MOVED)],
+    album: Annotated[str, arg(name="in", metavar="FOLDER")] = "",
+    run: str = "",
+    given: Annotated[dict[str, str], options(lambda: (*MOVED, "backbone", "bits"))],
 ) -> None:
-    """Write an HTML page that shows a run image by image, with neighbours and kept regions.
+    """Write an HTML page to click through: a run image by image, or a folder of your pictures.
 
-    It holds thumbnails of the run's images: check their licence before you share it. If the run's
-    images or backbone weights have moved, give --data-dir or --weights.
+    A run's page shows neighbours, classes and kept regions. With --in, the page shows any pictures
+    with their neighbours; they need no labels, and are encoded as `fdhmfe search` does. The page
+    holds thumbnails of the images: check their licence before you share it.
 
     Args:
-        run: a finished run, results/<profile>/runs/<run_id>
+        shown: a finished run, results/<profile>/runs/<run_id>, in place of --in
         out: the HTML file to write
+        album: a folder of pictures, searched with its subfolders
+        run: a finished run that encodes them; if none, nothing is trained
     """
-    from fdhmfe.encoding.trained import open_run
-    from fdhmfe.explorer.gallery import build_gallery
-    from fdhmfe.explorer.page import write_page
+    from fdhmfe.explorer.page import explore
 
-    write_page(build_gallery(open_run(run, **places)), out)
-    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
+    explore(shown, album, out, network=run, given=typed(given))
 
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {

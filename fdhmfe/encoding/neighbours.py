@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe import search
-from fdhmfe.codes import Identity, unpack
+from fdhmfe.codes import code_bytes, unpack
+from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import open_image
+from fdhmfe.encoding.album import Album
 from fdhmfe.encoding.encode import finish, gauge, work
 from fdhmfe.encoding.job import hashes_of, plan, read_identity, read_shards
 from fdhmfe.encoding.trained import TrainedRun, open_run
@@ -32,23 +33,6 @@ SHARD = 256  # pictures per shard: what a killed job can lose
 COLUMNS = 5  # tiles per row of a contact sheet
 
 
-class Album(NamedTuple):
-    """The codes of those pictures of a folder that can be read."""
-
-    root: Path
-    names: np.ndarray  # (M,) relative to the root, sorted
-    codes: np.ndarray  # (M, K) int8 of -1 and +1
-    hashes: np.ndarray  # (M,) SHA-256 of each file, in hexadecimal
-    identity: Identity
-
-    def without(self, content: str) -> "Album":
-        """The album without pictures of this SHA-256."""
-        kept = self.hashes != content
-        return self._replace(
-            names=self.names[kept], codes=self.codes[kept], hashes=self.hashes[kept]
-        )
-
-
 class Answer(NamedTuple):
     """The pictures of an album that are nearest to a photograph."""
 
@@ -58,6 +42,13 @@ class Answer(NamedTuple):
     bits: int
     model: str  # what made the codes, in words
     copies: int  # pictures of the album that are the photograph itself; they are left out
+    out: Path  # where the answer is written
+
+    def __str__(self) -> str:
+        lines = [f"{self.model}, distances in bits", self.table.to_string(index=False)]
+        if self.copies:
+            lines.append(f"left out: {self.copies} copies of the photograph itself")
+        return "\n".join([*lines, f"{self.out / 'neighbours.png'}, .json, .csv"])
 
 
 def open_model(
@@ -67,19 +58,23 @@ def open_model(
     data_dir: str = "",
     weights: str = "",
     backbone: str = "",
-    bits: int = 48,
+    bits: int | None = None,
 ) -> TrainedRun:
     """A finished run; or, if none is named, a pretrained backbone and ITQ fitted to the folder.
 
     data_dir, weights: where the run's files are, if they have moved. Without a run: the backbone's
-    weights and name, and the code length. Raises ValueError for settings that would have no effect.
+    weights and name, and the code length, by default that of `Config`. Raises ValueError for
+    settings that would have no effect.
     """
     if run:
-        if backbone:
-            raise ValueError(f"backbone={backbone!r} has no effect: the run has its own")
+        own = {"backbone": backbone or None, "bits": bits}
+        for name, value in own.items():
+            if value is not None:
+                raise ValueError(f"{name}={value!r} has no effect: the run has its own")
         return open_run(run, data_dir, weights)
     if data_dir:
         raise ValueError(f"data_dir={data_dir!r} has no effect without a run")
+    bits = Config.bits if bits is None else bits
     key = content_hash(str(folder.resolve()), bits, backbone, weights)
     return open_untrained(store() / key, folder, bits=bits, backbone=backbone, weights=weights)
 
@@ -93,22 +88,25 @@ def find(photo: Path, folder: Path, out: Path, model: TrainedRun, k: int) -> Ans
     if k < 1:
         raise ValueError(f"k={k} must be 1 or more")
     query, content = model.encode([photo]), file_hash(photo)
-    whole = encoded(folder, model)
+    root, whole = encoded(folder, model)
     album = whole.without(content)
     if not len(album.names):
         raise ValueError(f"{folder} holds no other picture that can be read")
-    index = search.build("flat", album.identity, np.arange(len(album.names)), album.codes)
-    places, distances = (each[0] for each in index.search(query, k))
+    places, distances = (each[0] for each in album.search(code_bytes(query), k))
     columns = {"rank": range(1, len(places) + 1), "name": album.names[places]}
     table = pd.DataFrame(columns | {"distance": distances})
     copies = len(whole.names) - len(album.names)
-    answer = Answer(photo, album.root, table, album.identity.bits, model.protocol, copies)
-    write(answer, out)
+    answer = Answer(photo, root, table, album.bits, model.protocol, copies, out)
+    write(answer)
     return answer
 
 
-def encoded(folder: Path, model: TrainedRun) -> Album:
-    """The album of a folder. Its codes are made where they are missing, and kept."""
+def encoded(folder: Path, model: TrainedRun) -> tuple[Path, Album]:
+    """The album of a folder, and what its names are relative to.
+
+    It holds the pictures that can be read, sorted by name. Codes are made where they are missing,
+    and kept.
+    """
     place = store() / content_hash(str(folder.resolve()), model.model_id)
     with locked(place / "album.lock"):
         try:
@@ -118,18 +116,19 @@ def encoded(folder: Path, model: TrainedRun) -> Album:
             return read(folder, place / "codes", model)
 
 
-def read(folder: Path, place: Path, model: TrainedRun) -> Album:
-    """The album of a folder whose codes are, or will be, in the folder `place`."""
+def read(folder: Path, place: Path, model: TrainedRun) -> tuple[Path, Album]:
+    """`encoded`, with the codes in the folder `place`, where they are or will be."""
     job = plan(folder, place, model, SHARD)
     work(model, job, partial(next, gauge(job)))
     finish(job, model)
     identity, shards = read_identity(job.out), list(read_shards(job.out))
-    codes = unpack(np.concatenate([shard["words"] for shard in shards]), identity.bits)
+    codes = code_bytes(unpack(np.concatenate([each["words"] for each in shards]), identity.bits))
     hashes = {i: digest for shard in shards for i, digest in hashes_of(shard).items()}
     names = np.array([job.names[i] for i in hashes])
     order = np.argsort(names, kind="stable")
     digests = np.array(list(hashes.values()))
-    return Album(job.root, names[order], codes[order], digests[order], identity)
+    album = Album(names[order], codes[order], digests[order], identity.bits, identity.model)
+    return job.root, album
 
 
 def store() -> Path:
@@ -137,8 +136,9 @@ def store() -> Path:
     return home() / "data" / "cache" / "albums"
 
 
-def write(answer: Answer, out: Path) -> None:
+def write(answer: Answer) -> None:
     """Write the contact sheet, the JSON and the CSV of an answer."""
+    out = answer.out
     out.mkdir(parents=True, exist_ok=True)
     with atomic(out / "neighbours.png") as partial_file:
         sheet = contact_sheet(answer)

@@ -1,7 +1,6 @@
-"""What an explorer shows of a finished run: codes, labels, kept cells and thumbnails.
+"""What an explorer shows: codes and thumbnails, and of a finished run also labels and kept cells.
 
-Letters: M images (the Q queries first, then the database), K bits, L stages, G squares per side of
-the map of kept cells.
+Letters: M images, K bits, L stages, G squares per side of the map of kept cells.
 """
 
 import base64
@@ -14,23 +13,27 @@ import numpy as np
 from PIL import Image
 
 from fdhmfe.codes import blocks, code_bytes
+from fdhmfe.data.dataset import open_image, shown
+from fdhmfe.encoding.neighbours import encoded
 from fdhmfe.encoding.trained import BATCH, TrainedRun
 from fdhmfe.figures.names import readable
 from fdhmfe.runs import results
 from fdhmfe.support.progress import progress
 
 SIDE = 112  # pixels of a thumbnail's longer side
+LARGEST = 10_000  # set by hand: pictures of an album that one page holds, at most
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What an explorer shows of M images. The first `queries` of them are the queries."""
+    """What an explorer shows of M images: the first are queries, the last are the database."""
 
     title: str
     classes: tuple[str, ...]  # (Y,)
     names: tuple[str, ...]  # (M,) file names
-    labels: np.ndarray  # (M,)
-    queries: int
+    labels: np.ndarray | None  # (M,)
+    queries: int  # so many
+    database: int  # where it begins: at 0 if every query is in it too
     bits: int
     codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `code_bytes` makes them
     stages: int  # L, 0 where the network keeps no regions
@@ -41,7 +44,7 @@ class Gallery:
         """The gallery as plain values, its bytes in base64: what explorer.js reads."""
         return {
             **vars(self),
-            "labels": self.labels.tolist(),
+            "labels": None if self.labels is None else self.labels.tolist(),
             "codes": text(self.codes.tobytes()),
             "side": self.kept.shape[1],
             "kept": text(self.kept.tobytes()),
@@ -63,11 +66,40 @@ def build_gallery(run: TrainedRun) -> Gallery:
         names=tuple(Path(path).name for path in data.table.path.iloc[rows]),
         labels=data.labels(rows),
         queries=len(query),
+        database=len(query),
         bits=codes.shape[1],
         codes=code_bytes(codes),
         stages=run.config.stages if kept.size else 0,
         kept=kept,
         thumbnails=tuple(thumbnail(data.image(row)) for row in progress(rows, "thumbnails")),
+    )
+
+
+def album_gallery(folder: Path, model: TrainedRun) -> Gallery:
+    """Collect the codes and thumbnails of a folder's pictures, which need no labels.
+
+    The codes are those of `encoded`. Raises ValueError for more than LARGEST pictures.
+    """
+    root, album = encoded(folder, model)
+    count = len(album.names)
+    if count > LARGEST:
+        raise ValueError(
+            f"{folder} holds {count} pictures, and a page holds {LARGEST} at most: name a "
+            "subfolder, or ask fdhmfe search, which takes any number"
+        )
+    pictures = (open_image(root / name) for name in progress(album.names, "thumbnails"))
+    return Gallery(
+        title=f"{shown(root.name)}, {model.protocol}",
+        classes=(),
+        names=tuple(map(shown, album.names)),
+        labels=None,
+        queries=count,
+        database=0,
+        bits=album.bits,
+        codes=album.codes,
+        stages=0,
+        kept=np.zeros((count, 0, 0), np.uint8),
+        thumbnails=tuple(map(thumbnail, pictures)),
     )
 
 

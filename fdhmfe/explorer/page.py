@@ -1,6 +1,6 @@
-"""A retrieval explorer for any finished run: a widget in Jupyter, or one page for any browser.
+"""A retrieval explorer for a run or an album: a widget in Jupyter, or one page for any browser.
 
-The page holds thumbnails of the run's images: check their licence before you share it.
+The page holds thumbnails of the images: check their licence before you share it.
 """
 
 import html
@@ -16,19 +16,21 @@ import traitlets
 
 from fdhmfe.codes import code_bytes
 from fdhmfe.data.picture import Unreadable, decode
+from fdhmfe.encoding.neighbours import open_model
 from fdhmfe.encoding.trained import TrainedRun
-from fdhmfe.explorer.gallery import Gallery, text, thumbnail
+from fdhmfe.explorer.gallery import Gallery, album_gallery, build_gallery, text, thumbnail
 from fdhmfe.support.files import atomic
 
-SCRIPT, STYLE, PAGE = (
-    Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css", "html")
+PARTS, SCRIPT, STYLE, PAGE = (
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("parts.js", "explorer.js", "explorer.css", "explorer.html")
 )
 
 
 class Explorer(anywidget.AnyWidget):
-    """The explorer in Jupyter. The run's network encodes each image that you upload."""
+    """The explorer in Jupyter. The run's network encodes each photo that you give it."""
 
-    _esm = SCRIPT
+    _esm = PARTS + SCRIPT
     _css = STYLE
     gallery = traitlets.Dict().tag(sync=True)
 
@@ -43,7 +45,8 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     try:
         image = decode(io.BytesIO(buffers[0]))
     except Unreadable as error:
-        explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
+        reason = f"{message['upload']} cannot be read as an image ({error})"
+        explorer.send({"error": f"{reason}: give another file, such as a JPEG or PNG"})
         return
     codes, kept = explorer.run.encode([image]), explorer.run.kept(explorer.run.maps([image]))
     encoded = {"code": text(code_bytes(codes).tobytes()), "kept": text(kept.tobytes())}
@@ -51,13 +54,32 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     explorer.send({"encoded": encoded | shown})
 
 
+def explore(run: str, folder: str, out: Path, *, network: str, given: dict[str, Any]) -> None:
+    """Write the page of a finished run; or, if a folder is named, that of the folder's pictures.
+
+    network: a finished run that encodes the folder; empty: none does. given: what `open_model`
+    takes. Raises ValueError if it is not clear which page is wanted.
+    """
+    if run and folder:
+        raise ValueError(f"{run} is shown without --in; with --in, name it as --run {run}")
+    if network and not folder:
+        raise ValueError(
+            f"--run {network} needs --in FOLDER; its own images are shown without --run"
+        )
+    if not (run or folder):
+        raise ValueError("name a run's folder, or a folder of pictures: --in FOLDER")
+    model = open_model(run or network, Path(folder), **given)
+    write_page(album_gallery(Path(folder), model) if folder else build_gallery(model), out)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MB, opens in any browser")
+
+
 def write_page(gallery: Gallery, path: Path) -> None:
     """Write one HTML file that needs no server and no internet: it searches in the browser."""
     content = json.dumps(gallery.as_json(), separators=(",", ":"))
-    page = Template(PAGE.read_text(encoding="utf-8")).substitute(
+    page = Template(PAGE).substitute(
         title=html.escape(f"Retrieval explorer: {gallery.title}"),
-        style=STYLE.read_text(encoding="utf-8"),
-        script=SCRIPT.read_text(encoding="utf-8"),
+        style=STYLE,
+        script=PARTS + SCRIPT,
         gallery=content.replace("<", "\\u003c"),  # else a name could end the script element
     )
     with atomic(path) as partial:

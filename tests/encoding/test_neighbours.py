@@ -101,6 +101,7 @@ def test_without_weights_the_beetles_stand_in_and_a_line_says_so(place, monkeypa
         (["photo.jpg", "--in", "album", *BEETLES, "--bits", "0"], "bits=0 must be"),
         (["photo.jpg", "--in", "album", *BEETLES, "--data-dir", "x"], "no effect without a run"),
         (["photo.jpg", "--in", "album", "--run", "r", *BEETLES], "the run has its own"),
+        (["photo.jpg", "--in", "album", "--run", "r", "--bits", "8"], "bits=8 has no effect"),
         (["photo.jpg", "--in", "album", "--run", "r"], "not a finished run"),
     ],
 )
@@ -138,7 +139,7 @@ def test_an_album_whose_pictures_are_all_others_is_encoded_anew(place, folder_ru
 
 
 def test_an_album_knows_its_pictures_by_content(place, folder_run):
-    album = neighbours.encoded(Path("album"), open_run(folder_run))
-    assert len(album.names) == 13 and album.codes.shape == (13, 20)
+    _, album = neighbours.encoded(Path("album"), open_run(folder_run))
+    assert len(album.names) == 13 and album.codes.shape == (13, 3)  # 20 bits
     whose = album.hashes[list(album.names).index("same.jpg")]
     assert list(album.without(whose).names) == [n for n in album.names if n != "same.jpg"]

@@ -9,6 +9,7 @@ from browser import BROWSER, lab_notebooks, needs_browser
 from PIL import ExifTags, Image
 
 from fdhmfe.__main__ import main
+from fdhmfe.codes import hamming
 from fdhmfe.encoding.trained import open_run
 from fdhmfe.explorer.gallery import build_gallery
 from fdhmfe.explorer.page import Explorer, answer, write_page
@@ -33,7 +34,7 @@ def page(address):
     with lab_notebooks.browser_page(BROWSER) as page:
         faults = lab_notebooks.watch(page)
         page.goto(address)
-        page.locator(".hits, .note").first.wait_for()
+        page.locator(".query img").wait_for()
         yield page
         assert faults == []
 
@@ -50,7 +51,7 @@ def move(page, control: str, value: int) -> None:
 def shown(page) -> list[tuple[str, int]]:
     """File name and distance of each hit on the page."""
     buttons = page.locator(".hits button")
-    names = [b.get_attribute("title").split(":")[0] for b in buttons.all()]
+    names = buttons.locator(".file").all_inner_texts()
     bits = [int(text.split()[-2]) for text in buttons.locator("b").all_inner_texts()]
     return list(zip(names, bits, strict=True))
 
@@ -127,6 +128,145 @@ def test_everything_to_operate_has_a_name(page):
             assert name, control.evaluate("e => e.outerHTML")
 
 
+@needs_browser
+def test_a_screen_reader_hears_the_names_that_the_eye_sees(page, gallery):
+    page.get_by_role("slider", name="Radius").press("End")
+    query, hit = gallery.names[0], nearest(gallery, 0)[0]
+    bits = hamming(gallery.codes[:1], gallery.codes[[hit]]).item()
+    said = "same class" if gallery.labels[hit] == gallery.labels[0] else "other class"
+    label = gallery.classes[gallery.labels[hit]]
+    heard = f"{bits} bit{'s' if bits != 1 else ''}, {said}: {label}, {gallery.names[hit]}"
+    first = page.get_by_role("list", name="Neighbours").get_by_role("button").first
+    assert f'button "{heard}"' in first.aria_snapshot()
+    assert gallery.names[hit] in first.inner_text(), "no hover needed"
+    picture = page.get_by_role("group", name="The query").get_by_role("img")
+    assert picture.get_attribute("alt") == f"{query}, with kept regions: any stage"
+    assert page.get_by_role("radio").first.aria_snapshot().startswith("- radio")
+    assert query in page.get_by_role("radiogroup").or_(page.get_by_role("group")).first.inner_text()
+
+
+@needs_browser
+def test_tab_goes_through_the_page_in_reading_order(page):
+    page.get_by_role("slider", name="Radius").press("End")
+    page.get_by_role("combobox", name="Class").focus()
+    tops, names = [], []
+    for _ in range(7):
+        focus = page.locator(":focus")
+        names.append(focus.evaluate("e => e.type"))
+        tops.append(
+            focus.evaluate("e => (e.closest('label') ?? e).getBoundingClientRect().top + scrollY")
+        )
+        page.keyboard.press("Tab")
+    expected = ["select-one", "radio", "range", "range", "select-one", "button", "button"]
+    assert names == expected
+    assert [tops[i] for i in (0, 1, 2, 5)] == sorted(tops[i] for i in (0, 1, 2, 5))
+
+
+@needs_browser
+def test_both_histograms_have_one_scale(page, gallery):
+    distance = hamming(gallery.codes[:1], gallery.codes[gallery.queries :])[0]
+    same = gallery.labels[gallery.queries :] == gallery.labels[0]
+    factors = []
+    for kind, group in (("right", same), ("wrong", ~same)):
+        share = np.bincount(distance[group], minlength=21) / group.sum()
+        bars = page.locator(f".chart rect.{kind}")
+        heights = [float(bar.get_attribute("height")) for bar in bars.all()]
+        assert len(heights) == np.count_nonzero(share)
+        factors += [height / part for height, part in zip(heights, share[share > 0], strict=True)]
+    np.testing.assert_allclose(factors, factors[0], rtol=0.01)
+    said = page.get_by_role("img", name="Share of images").get_attribute("aria-label")
+    mode = np.bincount(distance[~same]).argmax()
+    assert "on one scale" in said and f"at {mode} bit" in said
+
+
+CONTRASTS = """() => {
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const colour = (text) => {
+    const pen = new OffscreenCanvas(1, 1).getContext("2d");
+    pen.fillStyle = text;
+    pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
+  const behind = (node) => {
+    for (let e = node; e; e = e.parentElement) {
+      const found = colour(getComputedStyle(e).backgroundColor);
+      if (found[3] === 255) return found;
+    }
+    return colour("Canvas");
+  };
+  const ratio = (a, b) => {
+    const [low, high] = [light(a), light(b)].sort((x, y) => x - y);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const found = [];
+  const see = (node, least, paint) => {
+    const what = `${node.tagName} ${node.getAttribute("class")}`;
+    found.push([what, least, ratio(colour(paint), behind(node))]);
+  };
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
+    const style = getComputedStyle(node);
+    if (node.closest("script, noscript, .words") || !node.getClientRects().length) continue;
+    if (own) see(node, 4.5, node.closest("svg") ? style.fill : style.color);
+    if (node.matches("rect:not(.ball)")) see(node, 3, style.fill);
+    if (node.matches(".hits .right, .hits .wrong")) see(node, 3, style.borderColor);
+  }
+  return { found, paper: light(behind(document.querySelector(".hits"))) };
+}"""
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_are_easy_to_read(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_role("slider", name="Radius").press("End")
+    seen = page.evaluate(CONTRASTS)
+    assert (seen["paper"] < 0.1) == (scheme == "dark")
+    kinds = {what for what, _, _ in seen["found"]}
+    assert {"rect right", "rect wrong", "BUTTON right", "BUTTON wrong", "SPAN file"} <= kinds
+    assert [(what, round(got, 1)) for what, least, got in seen["found"] if got < least] == []
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1400])
+def test_nothing_is_wider_than_the_screen(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.get_by_role("slider", name="Radius").press("End")
+    wide = "[...document.querySelectorAll('.hits, .hits *, .query *, .chart, .controls *')]"
+    edges = page.evaluate(f"{wide}.map(e => e.getBoundingClientRect().right)")
+    assert max(edges) <= width
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def drop(page, *files: tuple[str, bytes]) -> None:
+    """Drop files on the explorer, with the events that a browser gives."""
+    content = [[name, base64.b64encode(data).decode()] for name, data in files]
+    transfer = page.evaluate_handle(
+        """(files) => {
+          const transfer = new DataTransfer();
+          for (const [name, data] of files) {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            transfer.items.add(new File([bytes], name));
+          }
+          return transfer;
+        }""",
+        content,
+    )
+    for event in ("dragover", "drop"):
+        page.locator(".fdhmfe-explorer").dispatch_event(event, {"dataTransfer": transfer})
+
+
+@needs_browser
+def test_a_page_without_a_kernel_says_that_it_takes_no_photo(page, gallery):
+    assert page.locator("input[type=file]").count() == 0
+    drop(page, ("own.png", b"any"))
+    said = page.get_by_role("alert").inner_text()
+    assert "holds no network" in said and "notebook 13_explorer can" in said
+    assert gallery.names[0] in page.locator(".query").inner_text(), "nothing is lost"
+
+
 class Sent(list):
     """Stands where the front end is: keeps what is sent to it."""
 
@@ -154,6 +294,7 @@ def test_an_upload_that_is_no_image_is_answered(folder_run):
     sent = Sent(open_run(folder_run))
     answer(sent, {"upload": "mine.png"}, [b"no picture"])
     assert sent[0]["error"].startswith("mine.png cannot be read as an image")
+    assert sent[0]["error"].endswith("give another file, such as a JPEG or PNG")
 
 
 def test_the_widget_holds_what_the_page_holds(folder_run, gallery):

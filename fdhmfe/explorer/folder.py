@@ -1,7 +1,4 @@
-"""An album: the codes of a folder of your own pictures. It is checked, encoded, stored, searched.
-
-It is NumPy arrays in one file, which is enough for some hundred thousand pictures.
-"""
+"""A folder of your own pictures, a subfolder for each class: it is checked, and encoded."""
 
 import shutil
 from pathlib import Path
@@ -9,32 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fdhmfe.codes import blocks, code_bytes, nearest
+from fdhmfe.codes import blocks, code_bytes
 from fdhmfe.data.dataset import DataError, first_ten
 from fdhmfe.data.readers.folder import SPLITS, read_pictures
+from fdhmfe.encoding.album import Album
 from fdhmfe.encoding.trained import BATCH, TrainedRun
-from fdhmfe.runs.results import write_npz
+from fdhmfe.support.files import file_hash
 from fdhmfe.support.progress import progress
-
-
-class Album(NamedTuple):
-    """Packed codes of M pictures, and the model that made them."""
-
-    ids: np.ndarray  # (M,) "<class>/<image>", relative to the folder
-    codes: np.ndarray  # (M, ceil(K / 8)) uint8, as `code_bytes` makes them
-    bits: int
-    model_id: str
-
-    def search(self, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest pictures of each query: positions and Hamming distances, both (Q, k).
-
-        codes: packed, (Q, ceil(K / 8)). Pictures at equal distances come in the album's order.
-        """
-        return nearest(codes, self.codes, k)
-
-    def save(self, path: Path) -> None:
-        """Write the whole album to one .npz file, atomically."""
-        write_npz(path, self._asdict())
 
 
 class FolderReport(NamedTuple):
@@ -88,24 +66,8 @@ def encode_folder(run: TrainedRun, report: FolderReport) -> Album:
         code_bytes(run.encode([report.root / name for name in part]))
         for part in progress(parts, "encoding")
     ]
-    return Album(np.array(names), np.concatenate(codes), run.config.bits, run.model_id)
-
-
-def load_album(path: Path, run: TrainedRun) -> Album:
-    """Read an album. Raises FileNotFoundError; ValueError if it is damaged or another model's."""
-    try:
-        with np.load(path) as stored:
-            ids, codes, bits, made_by = (stored[name] for name in Album._fields)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged archive raises anything
-        raise ValueError(f"{path} is no album or damaged ({error}): encode again") from error
-    if str(made_by) != run.model_id:
-        raise ValueError(
-            f"{path} was encoded by another model ({int(bits)} bits): {run.folder.name} cannot "
-            "use its codes; encode the folder again, or open the run that made it"
-        )
-    return Album(ids, codes, int(bits), str(made_by))
+    hashes = np.array([file_hash(report.root / name) for name in names])
+    return Album(np.array(names), np.concatenate(codes), hashes, run.config.bits, run.model_id)
 
 
 def write_sample(run: TrainedRun, folder: Path, *, classes: int = 6, pictures: int = 7) -> None:

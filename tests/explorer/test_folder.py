@@ -1,16 +1,14 @@
-"""A folder of pictures: checked, encoded, stored, searched."""
+"""A folder of pictures: checked, encoded."""
 
 import shutil
 
-import numpy as np
 import pytest
 from conftest import save_image, write_folder
 
-from fdhmfe.codes import code_bytes
 from fdhmfe.data.dataset import DataError
+from fdhmfe.encoding.album import load_album
 from fdhmfe.encoding.trained import open_run
-from fdhmfe.explorer.album import Album, check_folder, encode_folder, load_album, write_sample
-from fdhmfe.metrics import hamming_distance
+from fdhmfe.explorer.folder import check_folder, encode_folder, write_sample
 
 
 @pytest.fixture
@@ -18,45 +16,15 @@ def run(folder_run):
     return open_run(folder_run)
 
 
-def test_search_is_hamming_distance_with_ties_in_order():
-    rng = np.random.default_rng(0)
-    codes, queries = (rng.choice([-1, 1], (count, 12)) for count in (40, 5))
-    album = Album(np.arange(40).astype(str), code_bytes(codes), 12, "by hand")
-    nearest, distances = album.search(code_bytes(queries), k=7)
-    truth = hamming_distance(queries, codes)
-    order = truth.argsort(axis=1, kind="stable")[:, :7]
-    np.testing.assert_array_equal(nearest, order)
-    np.testing.assert_array_equal(distances, np.take_along_axis(truth, order, axis=1))
-
-
 def test_pictures_find_themselves_after_saving_and_loading(run, tmp_path):
     root = write_folder(tmp_path / "own", classes=2, per_class=20, split=False)
     album = encode_folder(run, check_folder(root))
     album.save(tmp_path / "album.npz")
     again = load_album(tmp_path / "album.npz", run)
-    assert again.ids[0] == "class_0/0.jpg" and len(again.ids) == 40  # more than one batch
+    assert again.names[0] == "class_0/0.jpg" and len(again.names) == 40  # more than one batch
     assert (again.bits, again.model_id) == (20, album.model_id)
     _, distances = again.search(album.codes, k=1)
     assert (distances == 0).all()
-
-
-def test_another_model_s_album_is_refused_and_left_alone(run, tmp_path):
-    path = tmp_path / "album.npz"
-    Album(np.array(["a"]), np.zeros((1, 3), np.uint8), 20, "another").save(path)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="encoded by another model"):
-        load_album(path, run)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_truncated_album_is_named(run, tmp_path, share):
-    path = tmp_path / "album.npz"
-    Album(np.array(["a"] * 50), np.zeros((50, 3), np.uint8), 20, "any").save(path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"album\.npz is no album or damaged"):
-        load_album(path, run)
 
 
 def test_a_folder_is_checked_file_by_file(tmp_path):
