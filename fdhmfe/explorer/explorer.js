@@ -5,7 +5,7 @@ const SHOWN = 24; // neighbours drawn at most
 const OFFERED = 100; // pictures of an album to choose from at once
 const MEGABYTES = 9; // a Jupyter server closes the connection at a message of 10
 
-const AGAIN = "Give another photo, or choose an image above.";
+const AGAIN = "Give another photo, such as a JPEG or PNG, or choose an image above.";
 
 let instances = 0;
 

@@ -89,7 +89,7 @@ def album_gallery(folder: Path, model: TrainedRun) -> Gallery:
         )
     pictures = (open_image(root / name) for name in progress(album.names, "thumbnails"))
     return Gallery(
-        title=f"{shown(root.name)}, {model.protocol}",
+        title=f"{shown(root.name)}; codes by {model.protocol}",
         classes=(),
         names=tuple(map(shown, album.names)),
         labels=None,

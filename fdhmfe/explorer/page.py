@@ -45,8 +45,7 @@ def answer(explorer: Explorer, message: dict[str, Any], buffers: Sequence[bytes]
     try:
         image = decode(io.BytesIO(buffers[0]))
     except Unreadable as error:
-        reason = f"{message['upload']} cannot be read as an image ({error})"
-        explorer.send({"error": f"{reason}: give another file, such as a JPEG or PNG"})
+        explorer.send({"error": f"{message['upload']} cannot be read as an image ({error})"})
         return
     codes, kept = explorer.run.encode([image]), explorer.run.kept(explorer.run.maps([image]))
     encoded = {"code": text(code_bytes(codes).tobytes()), "kept": text(kept.tobytes())}

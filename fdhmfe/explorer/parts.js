@@ -99,7 +99,6 @@ function strip(image, bits, length, other) {
     const names = [bitAt(image.code, k) ? "one" : "zero"];
     if (k >= length) names.push("unused");
     else if (other && bitAt(image.code, k) !== bitAt(other.code, k)) names.push("differs");
-    if (k % 8 === 0 && k) names.push("group");
     row.append(element("i", { class: names.join(" ") }));
   }
   return row;

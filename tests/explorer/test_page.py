@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from browser import BROWSER, lab_notebooks, needs_browser
+from browser import BROWSER, drop, lab_notebooks, needs_browser
 from PIL import ExifTags, Image
 
 from fdhmfe.__main__ import main
@@ -230,6 +230,15 @@ def test_light_and_dark_are_easy_to_read(page, scheme):
 
 
 @needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_in_jupyterlab_its_theme_decides_and_not_the_browser_s(page, theme):
+    page.emulate_media(color_scheme="light" if theme == "dark" else "dark")
+    page.evaluate("light => { document.body.dataset.jpThemeLight = light }", theme == "light")
+    seen = page.evaluate(CONTRASTS)
+    assert (seen["paper"] < 0.1) == (theme == "dark")
+
+
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_nothing_is_wider_than_the_screen(page, width):
     page.set_viewport_size({"width": width, "height": 900})
@@ -240,28 +249,10 @@ def test_nothing_is_wider_than_the_screen(page, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def drop(page, *files: tuple[str, bytes]) -> None:
-    """Drop files on the explorer, with the events that a browser gives."""
-    content = [[name, base64.b64encode(data).decode()] for name, data in files]
-    transfer = page.evaluate_handle(
-        """(files) => {
-          const transfer = new DataTransfer();
-          for (const [name, data] of files) {
-            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-            transfer.items.add(new File([bytes], name));
-          }
-          return transfer;
-        }""",
-        content,
-    )
-    for event in ("dragover", "drop"):
-        page.locator(".fdhmfe-explorer").dispatch_event(event, {"dataTransfer": transfer})
-
-
 @needs_browser
 def test_a_page_without_a_kernel_says_that_it_takes_no_photo(page, gallery):
     assert page.locator("input[type=file]").count() == 0
-    drop(page, ("own.png", b"any"))
+    drop(page.locator(".fdhmfe-explorer"), {"own.png": b"any"})
     said = page.get_by_role("alert").inner_text()
     assert "holds no network" in said and "notebook 13_explorer can" in said
     assert gallery.names[0] in page.locator(".query").inner_text(), "nothing is lost"
@@ -290,11 +281,26 @@ def test_an_uploaded_image_is_encoded_as_any_other(folder_run):
     assert sent[0]["encoded"]["name"] == "mine.png"
 
 
-def test_an_upload_that_is_no_image_is_answered(folder_run):
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+NO_IMAGES = {
+    "text": lambda: b"no picture",
+    "empty": lambda: b"",
+    "cut off": lambda: png(Image.effect_noise((60, 60), 50))[:1500],
+    "too many pixels": lambda: png(Image.new("1", (20_000, 20_000))),
+}
+
+
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_an_upload_that_is_no_image_is_answered(folder_run, kind):
     sent = Sent(open_run(folder_run))
-    answer(sent, {"upload": "mine.png"}, [b"no picture"])
-    assert sent[0]["error"].startswith("mine.png cannot be read as an image")
-    assert sent[0]["error"].endswith("give another file, such as a JPEG or PNG")
+    answer(sent, {"upload": "mine.png"}, [NO_IMAGES[kind]()])
+    (message,) = sent
+    assert message["error"].startswith("mine.png cannot be read as an image (")
 
 
 def test_the_widget_holds_what_the_page_holds(folder_run, gallery):
