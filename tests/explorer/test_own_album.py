@@ -1,5 +1,6 @@
 """The explorer's page of one's own pictures: what it shows, and what it leaves out."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fdhmfe.__main__ import main
 from fdhmfe.encoding.neighbours import open_model
 from fdhmfe.explorer import gallery
 from fdhmfe.explorer.gallery import album_gallery
+from fdhmfe.explorer.page import Explorer, answer
 
 BEETLES = ("--backbone", "embedded")
 
@@ -113,3 +115,15 @@ def test_names_in_any_script_are_shown_and_what_is_no_text_is_escaped(place):
     shown = album_gallery(Path("album"), open_model("", Path("album"), backbone="embedded", bits=8))
     assert {r"day 1/caf\udce9.jpg", "day 1/蝴蝶.jpg"} <= set(shown.names)
     assert shown.labels is None and shown.database == 0 and shown.queries == 15
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_widget_of_an_album_encodes_a_photo_as_the_album_s_pictures(place, folder_run, trained):
+    own = {"run": str(folder_run)} if trained else {"run": "", "backbone": "embedded", "bits": 8}
+    model = open_model(folder=Path("album"), **own)
+    album, sent = album_gallery(Path("album"), model), []
+    widget = Explorer(model, album)
+    widget.send = sent.append
+    answer(widget, {"upload": "mine.jpg"}, [Path("album/day 1/04.jpg").read_bytes()])
+    code = base64.b64decode(sent[0]["encoded"]["code"])
+    assert code == album.codes[album.names.index("day 1/04.jpg")].tobytes()
