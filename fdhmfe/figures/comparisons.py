@@ -1,6 +1,6 @@
 """Charts that ask where a gain comes from, and what it costs: tidy tables in, Figures out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from fdhmfe.config.methods import METHODS, REFERENCES
@@ -24,6 +25,8 @@ VERDICTS: Mapping[str, Mapping[str, Any]] = {  # of tables.paired_costs, and the
 NAME_GAP = 0.1  # between two names beside lines, as a share of the axis
 LOST = "points of mAP lost without the part (left of 0: won)"
 HEAT = "cividis"  # the same to eyes that see no red or green
+SIDES = (8, 3), (-8, 3), (8, -3), (-8, -3)  # of a mark, in points: where its name may begin or end
+MARK = 3  # points from the middle of a mark to its rim
 COORDINATES = ("seen@seen", "unseen@unseen", "seen@seen sd", "unseen@unseen sd")
 
 
@@ -183,11 +186,43 @@ def seen_unseen(table: pd.DataFrame, title: str) -> Figure:
         axis.plot(x, y, **{**look, "linestyle": "", "markersize": 7})
     front = points[~points.dominated].sort_values("seen@seen")
     axis.step(*front[list(COORDINATES[:2])].to_numpy().T, where="pre", color="#555555", zorder=1)
-    named = points[~points.dominated | points.index.isin(REFERENCES)]
-    for name, x, y in named[list(COORDINATES[:2])].itertuples():
-        near: dict[str, Any] = {"xytext": (8, 5), "textcoords": "offset points", "fontsize": 8}
-        axis.annotate(looks[name]["label"], (x, y), color=looks[name]["color"], **near)
     axis.set(xlabel="mAP@all, seen classes (%)", ylabel="mAP@all, unseen classes (%)")
-    axis.margins(0.15)  # room for names
+    axis.margins(0.2, 0.1)  # room for names
     frames.legend(figure, axis, "lower center", ncols=3)
+    figure.draw_without_rendering()  # only now each mark has its place
+    marks = axis.transData.transform(crosses(points[list(COORDINATES)].fillna(0).to_numpy()))
+    written: list[Bbox] = []
+    for name in points.index[~points.dominated | points.index.isin(REFERENCES)]:
+        look = {"color": looks[name]["color"], "fontsize": 8}
+        place = tuple(points.loc[name, list(COORDINATES[:2])])
+        written.append(write_near(axis, looks[name]["label"], place, marks, written, **look))
     return figure
+
+
+def crosses(points: np.ndarray) -> np.ndarray:
+    """Many places (m, 2) on the bars of points (n, 4): x, y, and half of what each bar spans."""
+    middle, half = points[:, :2], points[:, 2:]
+    along = np.linspace(-1, 1, 41)[:, None, None]
+    return np.concatenate([middle + along * half * side for side in np.eye(2)]).reshape(-1, 2)
+
+
+def write_near(
+    axis: Axes, name: str, place: tuple, marks: np.ndarray, written: Sequence[Bbox], **look: Any
+) -> Bbox:
+    """Write a name at a mark, on the side where it meets fewest of the marks and names there are.
+
+    marks: (n, 2) in pixels; written: the boxes of the names, to which the returned one belongs.
+    """
+    text = axis.annotate(name, place, xytext=SIDES[0], textcoords="offset points", **look)
+
+    def box_at(side: tuple[int, int]) -> Bbox:
+        text.set(position=side, ha="left" if side[0] > 0 else "right")
+        text.set(va="bottom" if side[1] > 0 else "top")
+        return text.get_window_extent()
+
+    def met(side: tuple[int, int]) -> int:
+        box = box_at(side).padded(MARK * axis.figure.dpi / 72)
+        inside = axis.bbox.containsx(box.x0) and axis.bbox.containsx(box.x1)
+        return box.count_contains(marks) + box.count_overlaps(written) + (not inside)
+
+    return box_at(min(SIDES, key=met))

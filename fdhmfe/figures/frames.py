@@ -22,6 +22,7 @@ WIDTH = 5.2  # inches; printed in a column of 85 mm, text of 8 points still has 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY, BLACK = "#E69F00", "#56B4E9", "#7F7F7F", "#000000"
 RIGHT, WRONG = BLUE, VERMILION
+UNBROKEN = "\N{NO-BREAK SPACE}"
 TILE = 1.02  # inches, an image among neighbours: of seven in a row, 15 points are 7 in a column
 
 
@@ -78,8 +79,20 @@ def chart(title: str, height: float, line: int = 60) -> tuple[Figure, Axes]:
 
 
 def wrapped(title: str, width: int = 85) -> str:
-    """A title in lines of at most `width` characters, so that it does not meet the legend."""
-    return "\n".join(fill(line, width) for line in title.splitlines())
+    """A title in lines of at most `width` characters, so that it does not meet the legend.
+
+    Lines break between facts, which semicolons separate, or anywhere in a fact that is too wide.
+    """
+    return "\n".join(
+        fill(unbroken(line, width), width, break_on_hyphens=False).replace(UNBROKEN, " ")
+        for line in title.splitlines()
+    )
+
+
+def unbroken(line: str, width: int) -> str:
+    """The line, with spaces that do not break in each fact that has room in a line."""
+    facts = line.split("; ")
+    return "; ".join(f.replace(" ", UNBROKEN) if len(f) < width else f for f in facts)
 
 
 def legend(figure: Figure, axis: Axes, place: str = "right upper", **look: Any) -> None:

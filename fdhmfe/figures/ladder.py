@@ -139,4 +139,6 @@ def to_corners(panels: Mapping[str, np.ndarray], groups: np.ndarray) -> Figure:
         axis.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal", xticks=(-1, 1), yticks=(-1, 1))
         axis.tick_params(labelsize=TYPE)
         axis.set_title(title, fontsize=TYPE)
+        axis.set_xlabel("v₁ (bit 1)", fontsize=TYPE)
+    axes[0].set_ylabel("v₂ (bit 2)", fontsize=TYPE)
     return figure

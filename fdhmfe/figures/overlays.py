@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from fdhmfe.figures import frames
@@ -66,7 +67,7 @@ def heat_maps(
     """
     figure, axes = rows_of_panels(images, titles)
     every = np.concatenate([array for row in values for array in row])
-    low, high = np.percentile(every, [1, 99])
+    low, high = every.min(), every.max()
     for row, image, arrays in zip(axes, images, values, strict=True):
         for axis, array, shift in zip(row[1:], arrays, shifts, strict=True):
             photograph(axis, image, grey=True)
@@ -77,7 +78,7 @@ def heat_maps(
                 corner = token_centres(np.array([marked]), len(array), shift)[0] - 0.5 / side
                 cell = Rectangle(corner, 1 / side, 1 / side, fill=False, edgecolor="white", lw=2)
                 axis.add_patch(cell)
-    bar = figure.colorbar(drawn, ax=axes, aspect=25)
+    bar = figure.colorbar(drawn, ax=axes, aspect=25, ticks=MaxNLocator(5))
     assert bar.solids is not None  # it is an image's
     bar.solids.set_alpha(1)
     bar.set_label(unit, fontsize=13)

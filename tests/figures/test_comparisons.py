@@ -80,6 +80,25 @@ def test_rows_that_no_other_dominates_are_joined_and_named():
     assert {text.get_text() for text in axis.texts} == {"ITQ", "FDH-MFE+, open", "cosine"}
 
 
+NEAR = (0.05, 0.008), (0.05, -0.008), (-0.05, 0.008)  # right above, right below, left above
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3], ids=["above", "to the right", "on three sides"])
+def test_a_name_keeps_clear_of_marks_and_of_other_names(taken):
+    crowd = [("cosine", 0.7, 0.5, True)]
+    crowd += [(m, 0.7 + x, 0.5 + y, True) for m, (x, y) in zip(METHODS, NEAR[:taken], strict=False)]
+    rows = pd.DataFrame(crowd, columns=["method", "seen@seen", "unseen@unseen", "dominated"])
+    rows = pd.concat([table(0), rows], ignore_index=True).fillna(0).drop_duplicates("method")
+    figure = comparisons.seen_unseen(rows, "title")
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    boxes = [text.get_window_extent() for text in axis.texts]
+    marks = axis.transData.transform(100 * rows[["seen@seen", "unseen@unseen"]])
+    for box in boxes:
+        assert box.count_contains(marks) == 0
+        assert box.count_overlaps(boxes) == 1  # itself
+
+
 def test_bars_are_the_spread_over_folds_seen_to_the_side_unseen_upwards():
     axis = comparisons.seen_unseen(table(0.01), "title").axes[0]
     ends = {tuple(np.ptp(s, axis=0).round(6)) for c in axis.collections for s in c.get_segments()}

@@ -37,6 +37,28 @@ def test_fonts_in_a_pdf_are_truetype_and_its_text_is_text(figure, tmp_path):
     assert b"/ToUnicode" in data  # its letters can be searched
 
 
+@pytest.mark.parametrize(
+    "kind, title, lines",
+    [
+        (
+            "between facts",
+            "ties in expectation; toy, 48 classes",
+            ["ties in expectation;", "toy, 48 classes"],
+        ),
+        ("two in a line", "one; two; a third fact, longer", ["one; two;", "a third fact, longer"]),
+        ("lines stay", "one\ntwo", ["one", "two"]),
+        (
+            "a long fact",
+            "a fact of more letters than a line",
+            ["a fact of more letters", "than a line"],
+        ),
+        ("hyphens", "protocol of all-classes", ["protocol of all-classes"]),
+    ],
+)
+def test_titles_break_between_facts(kind, title, lines):
+    assert frames.wrapped(title, 24).splitlines() == lines
+
+
 @pytest.fixture
 def neighbours():
     """A query with a right and a wrong hit; names as data sets spell them."""

@@ -34,7 +34,7 @@ def test_heat_maps_share_one_scale_and_frame_the_token_in_each_image():
     values = [[np.arange(4.0), np.arange(4.0, 8)]] * 2
     figure = overlays.heat_maps([IMAGE] * 2, values, ["a", "b"], [0.0, -0.5], "score", 3)
     left, right = (figure.axes[i].images[1] for i in (1, 2))
-    assert left.get_clim() == right.get_clim()
+    assert left.get_clim() == right.get_clim() == (0, 7)
     assert left.get_array().tolist() == [[0, 1], [2, 3]]
     assert left.get_extent() == [0, 1, 1, 0] and right.get_extent() == [-0.25, 0.75, 0.75, -0.25]
     for row in (figure.axes[1:3], figure.axes[4:6]):
