@@ -1,13 +1,13 @@
 """Sphinx settings of the rendered notebooks (make site). Nothing in them asks another server."""
 
 from docutils import nodes
-from docutils.utils.math import MathError, latex2mathml
+from docutils.utils.math import MathError
+from formulas import mathml  # build_site.py lies beside it
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 
 project = "fdhmfe"
 author = "the fdhmfe authors"
-copyright = author
 extensions = ["myst_nb"]
 html_theme = "sphinx_book_theme"
 html_title = "FDH-MFE, a course in fine-grained hashing"
@@ -21,6 +21,7 @@ html_theme_options = {
 }
 html_context = {"default_mode": "light"}
 html_use_index = False
+html_show_copyright = False
 html_math_renderer = "mathml"
 html_show_search_summary = False  # summaries are fetched, which pages opened from disk may not do
 html_copy_source = False
@@ -32,10 +33,10 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 
 
 def write_math(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:
-    """Formulas as MathML, which browsers draw by themselves and screen readers read."""
+    """A formula as MathML."""
     block = isinstance(node, nodes.math_block)
     try:
-        markup = latex2mathml.tex2mathml(node.astext(), as_block=block)
+        markup = mathml(node.astext(), block)
     except MathError as error:
         raise SphinxError(f"{translator.builder.current_docname}: {error}") from error
     tag = "div" if block else "span"

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import nbformat
-from docutils.utils.math import latex2mathml
+from formulas import mathml
 from nbconvert import SlidesExporter
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from nbformat import NotebookNode
@@ -89,7 +89,7 @@ def rendered(source: str) -> str:
         code, block, inline = match.groups()
         if code:
             return code
-        markup = latex2mathml.tex2mathml(html.unescape(block or inline), as_block=bool(block))
+        markup = mathml(html.unescape(block or inline), bool(block))
         return f'<div class="math">{markup}</div>' if block else markup
 
     return FORMULA.sub(formula, markdown2html_mistune(source))
