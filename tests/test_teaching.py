@@ -92,6 +92,8 @@ def test_plans_name_sections_that_are_there():
 def test_the_glossary_has_each_term_once_in_two_languages():
     assert len(TERMS) == len(re.findall(r"^\| \*\*", WORDS, re.M)) >= 40
     assert len({term for term, *_ in TERMS}) == len(TERMS)
+    introduced = [name for _, _, name, _, _ in TERMS]
+    assert introduced == sorted(introduced), "the order of the course"
     for term, _, _, english, chinese in TERMS:
         assert english.endswith(".") and chinese.endswith("。"), term
         assert len(english.split()) >= 4 and re.search("[\u4e00-\u9fff]", chinese), term
