@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 
@@ -22,6 +23,7 @@ from fdhmfe.support.places import REPOSITORY
 DOCS = REPOSITORY / "docs"
 PAGES = (DOCS / "teaching.md", GLOSSARY, DOCS / "cheatsheet.md")
 MADE = "<!-- made -->"  # in docs/teaching.md: where the site says what there is for teachers
+UNNAMED = "A figure: the text beside it says what it shows"
 HANDED_OUT = {
     "cheatsheet.pdf": ("The sheet of symbols, shapes and formulas, to print", "make cheatsheet"),
     "handout.zip": ("The notebooks for a class, without solutions", "make handout"),
@@ -62,6 +64,10 @@ def stage(notebooks: list[Path], output_dir: Path, source: Path, extra: Path) ->
     for path in notebooks:
         content = nbformat.read(path, as_version=4)
         link_explorer(content)
+        describe_figures(content, output_dir / "figures")
+        for cell in content.cells:
+            if cell.cell_type == "markdown":
+                cell.source = linked(cell.source, notebooks)
         nbformat.write(content, source / path.name)
         title, goal = re.match(
             r"# (.+)\n\nBy the end you can (.+)", content.cells[0].source
@@ -125,6 +131,24 @@ def link_explorer(notebook: nbformat.NotebookNode) -> None:
             page = re.search(r"explorer/(\S+\.html)", printed)
             address = f"explorer/{page[1]}" if page else "index.html"
             output.data = {"text/html": f"<p>{link(address, 'Open the explorer')}</p>"}
+
+
+def describe_figures(notebook: nbformat.NotebookNode, figures: Path) -> None:
+    """Give figures alternative text: those that their cell saved, their name and their words."""
+    for cell in notebook.cells:
+        printed = "".join(output.get("text", "") for output in cell.get("outputs", []))
+        text = UNNAMED
+        if saved := re.search(r"saved .*?([^/\\,\s]+)\.png", printed):
+            drawing = figures / f"{saved[1]}.svg"
+            text = f"Figure {saved[1]}" + (f": {words(drawing)}" if drawing.is_file() else "")
+        cell.metadata["mystnb"] = {"image": {"alt": text}}
+
+
+def words(drawing: Path) -> str:
+    """The words in an SVG file, each once; no bare numbers, which are ticks of an axis."""
+    texts = ElementTree.parse(drawing).iter("{http://www.w3.org/2000/svg}text")
+    found = dict.fromkeys(" ".join("".join(text.itertext()).split()) for text in texts)
+    return "; ".join(text for text in found if re.search(r"[^\W\d]", text))
 
 
 def build(output_dir: Path, profile: str) -> Path:

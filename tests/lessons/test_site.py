@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from browser import BROWSER, lab_notebooks, needs_browser
 from conftest import tool
@@ -21,13 +22,17 @@ pytestmark = [
 ]
 build_site = tool("build_site")
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+DRAWING = (
+    '<svg xmlns="http://www.w3.org/2000/svg"><text>mAP (%)</text><text>0.5</text>'
+    "<text>mAP (%)</text><text>W<tspan>1</tspan></text></svg>"
+)
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "Explorer()"}
 
 
 def notebook(number: str, data: dict, printed: str = "") -> nbformat.NotebookNode:
     """An executed notebook with a formula, and one cell that shows `data` and prints."""
     text = f"# {number} A title\n\nBy the end you can read $\\lfloor (d-1)/2 \\rfloor$."
-    text += "\n\n[Words](glossary.md)"
+    text += "\n\n[Words](glossary.md), then `01_second`\n\n| | |\n|---|---|\n| **Time** | long |"
     outputs = [new_output("stream", name="stdout", text=printed)] if printed else []
     outputs.append(new_output("display_data", data=data))
     cells = [
@@ -47,9 +52,11 @@ def output_dir(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "smoke"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "explorer").mkdir()
+    (folder / "figures").mkdir()
+    (folder / "figures" / "00_first-a.svg").write_text(DRAWING, encoding="utf-8")
     (folder / "explorer" / "run.html").write_text("<!doctype html><title>run</title>")
     ladder = {
-        "00_first": notebook("00", figure),
+        "00_first": notebook("00", figure, "saved results/smoke/figures/00_first-a.png, b.svg"),
         "01_second": notebook("01", WIDGET, "results/smoke/explorer/run.html 0.1 MB"),
     }
     for name, content in ladder.items():
@@ -143,3 +150,41 @@ def test_formulas_figures_and_search_work_from_disk(output_dir):
         found.first.wait_for()
         assert found.count() >= 2
         assert faults == []
+
+
+@needs_browser
+def test_text_leads_to_the_notebooks_it_names_and_figures_have_words(output_dir):
+    path = output_dir / "notebooks" / "00_first.ipynb"
+    content = nbformat.read(path, as_version=4)
+    again = new_output("display_data", data=content.cells[2].outputs[1].data)
+    content.cells.append(new_code_cell("figure", execution_count=2, outputs=[again]))
+    nbformat.write(content, path)
+    first = build_site.build(output_dir, "smoke")
+    with lab_notebooks.browser_page(BROWSER) as page:
+        page.goto(first.with_name("00_first.html").as_uri())
+        words = [figure.get_attribute("alt") for figure in page.locator(".cell_output img").all()]
+        assert words == ["Figure 00_first-a: mAP (%); W1", build_site.UNNAMED]
+        page.locator("article").get_by_role("link", name="01_second").click()
+        assert page.url == first.with_name("01_second.html").as_uri()
+
+
+@needs_browser
+def test_a_wide_table_keeps_its_head_and_scrolls_by_itself_on_a_phone(output_dir):
+    path = output_dir / "notebooks" / "00_first.ipynb"
+    content = nbformat.read(path, as_version=4)
+    frame = pd.DataFrame([[0.123456] * 12], columns=[f"column {i}" for i in range(12)])
+    shown = new_output("display_data", data={"text/html": frame.to_html()})
+    content.cells.append(new_code_cell("frame", execution_count=2, outputs=[shown]))
+    nbformat.write(content, path)
+    first = build_site.build(output_dir, "smoke")
+    with lab_notebooks.browser_page(BROWSER) as page:
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.goto(first.with_name("00_first.html").as_uri())
+        assert page.get_by_role("columnheader", name="column 11").is_visible()
+        assert not page.locator("article thead").first.is_visible(), "an opening has no head"
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        around = page.locator(".output.text_html")
+        assert around.evaluate("e => e.scrollWidth > e.clientWidth + 100")
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        filters = page.locator(".cell_output img").evaluate("e => getComputedStyle(e).filter")
+        assert "contrast" not in filters, "colours stay those that the text names"
