@@ -15,8 +15,8 @@ BEFORE_FUNCTION = re.compile(rf"(</m(?!o|space)\w+>\s*)(?=<mi>\w+</mi>\s*{APPLIE
 LARGEST = re.compile(r"<mo>(max|min)</mo>(?=\s*<mo[^>]*>[(\[])")
 # A sign behind a bracket, a comma or a relation belongs to what follows.
 SIGN = re.compile(r"(<mo[^>]*>(?:[(\[{,;=≤≥∈]|&[lg]t;)</mo>\s*)<mo>([+−±])</mo>")
-# A closing bracket with a power is not to grow below the opening one.
-POWER = re.compile(r"(<msu[bp]>\s*)<mo>([}\])])</mo>")
+# Round and square brackets do not grow by themselves; no others do in TeX, either.
+BRACKET = re.compile(r"<mo>([{}⌊⌋|‖])</mo>")
 # docutils sets an index of a letter with an accent under the letter.
 INDEX = r"<m[in]>[^<]*</m[in]>|<mrow>(?:(?!</?mrow>).)*</mrow>"
 UNDER_ACCENT = re.compile(
@@ -29,7 +29,7 @@ def mathml(formula: str, block: bool = False) -> str:
     markup = latex2mathml.tex2mathml(formula, as_block=block)
     markup = UNDER_ACCENT.sub(r'<msub><mover accent="true">\1\3</mover>\2</msub>', markup)
     markup = SIGN.sub(r'\1<mo form="prefix">\2</mo>', markup)
-    markup = POWER.sub(r'\1<mo stretchy="false">\2</mo>', markup)
+    markup = BRACKET.sub(r'<mo stretchy="false">\1</mo>', markup)
     markup = LARGEST.sub(r'<mo lspace="0" rspace="0">\1</mo>', markup)
     markup = BEFORE_FUNCTION.sub(rf"\1{THIN}", markup)
     return AFTER_FUNCTION.sub(APPLIED + THIN, markup)

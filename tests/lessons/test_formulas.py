@@ -23,6 +23,11 @@ ROWS = [
 ]
 
 
+def test_brackets_do_not_grow_with_what_stands_beside_them():
+    growing = re.findall(r"<mo>([^<]*)</mo>", mathml(r"\{-1\}^K + |x| + \lfloor x \rfloor"))
+    assert growing == ["+", "+"]
+
+
 @pytest.mark.parametrize("kind, formula, expected", ROWS, ids=[row[0] for row in ROWS])
 def test_formulas_are_spaced_as_in_print(kind, formula, expected):
     markup = re.sub(r"</\w+>|\s*\n\s*|</?math[^>]*>|<mo>&ApplyFunction;", "", mathml(formula))
