@@ -1,184 +1,207 @@
-"""The same index in Milvus: embedded, on a server or on a cluster. The URI says which.
+"""The same index in PostgreSQL: on this machine, on a server, or with a service. The URI says which.
 
-A path that ends in .db starts Milvus Lite, a child process, on that file; http://host:19530 asks a
-server. Codes are stored as binary vectors, distances are Hamming, and the search is exact.
+Nothing but PostgreSQL 14 is needed, no extension: `bit_count` of `#` (XOR) is the Hamming distance.
 """
 
-import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_exponential, wait_fixed
 
 from fdhmfe.codes import WORD, Identity, blocks
 from fdhmfe.search import folders
 from fdhmfe.search.index import CodeIndex, Hits
 from fdhmfe.support.files import content_hash
 
-BATCH = 10_000  # codes per message to the engine, well below its limit of 64 MB
-QUERIES = 100  # per message; all their answers must fit into one message, too
-TIMEOUT = 60.0  # seconds
-CONNECT_FAILED = 2  # pymilvus's code for an engine that does not answer (yet)
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+BATCH = 10_000  # codes per statement: what a killed load has to send again, at most
+ANSWERS = 100_000  # items that the server returns at a time
+TIMEOUT = 60  # seconds in which a server must take a connection, and a network deliver
+SAVED = {"host", "hostaddr", "port", "dbname", "user", "sslmode"}  # in a header: no password
+
+CREATE = """
+CREATE TABLE {items} (id bigint PRIMARY KEY, {columns});
+CREATE INDEX ON {items} ({words}, id);
+CREATE TABLE {codes} ({columns}, first bigint NOT NULL, PRIMARY KEY ({words}));
+COMMENT ON TABLE {items} IS {identity};
+COMMENT ON TABLE {codes} IS {identity}
+"""
+# Rows are locked in one order, items before codes: so no two loads wait for each other.
+ADD = """
+WITH added AS (
+    INSERT INTO {items} (id, {words}) SELECT * FROM unnest({arrays}) AS new (id, {words})
+    ORDER BY id ON CONFLICT DO NOTHING RETURNING id, {words}
+)
+INSERT INTO {codes} AS held ({words}, first)
+SELECT {words}, min(id) FROM added GROUP BY {words} ORDER BY {words}
+ON CONFLICT ({words}) DO UPDATE SET first = excluded.first WHERE excluded.first < held.first
+"""
+# Of the codes at one distance, the k with the lowest first ids hold the k lowest ids.
+SEARCH = """
+SELECT id, distance
+FROM (
+    SELECT {words}, {distance} AS distance FROM {codes} ORDER BY distance, first LIMIT {k}
+) AS near
+CROSS JOIN LATERAL (
+    SELECT id FROM {items} AS held WHERE {same} ORDER BY id LIMIT {k}
+) AS item
+ORDER BY distance, id LIMIT {k}
+"""
 
 
-class MilvusIndex(CodeIndex):
-    """One collection per identity. `id` is its primary key: adding a code twice changes nothing.
+class PostgresIndex(CodeIndex):
+    """Two tables per identity: items, and the distinct codes, each with its lowest id.
 
-    When `add` returns, its codes are stored. If a process is killed while it adds, run it again:
-    it skips the ids that are there. If items are tied at the last place, the engine chooses.
+    When `add` returns, its codes are on the server's disk. If a process or the server is killed
+    while it adds, run it again: it skips the ids that are there. Many processes may add at once.
     """
 
-    kind = "milvus"
-    largest_k = 16_384  # Milvus answers no more
+    kind = "postgres"
 
     def __init__(self, identity: Identity, uri: str) -> None:
-        """Connect, and create the collection if there is none.
+        """Connect, and create the tables if there are none.
 
-        Raises ImportError if pymilvus is not installed, ConnectionError if nothing answers.
+        Raises ImportError if psycopg is not installed, ValueError if `uri` is none of PostgreSQL's,
+        ConnectionError if no server answers.
         """
         super().__init__(identity)
-        self.uri = str(Path(uri).resolve()) if embedded(uri) else uri
-        self.collection = f"codes_{content_hash(identity)}"
-        self.client = connect(self.uri)
-        if not self._ask("has_collection"):
-            self._create()
-        self._ask("load_collection")
+        self.uri = uri
+        self.connection = connect(uri)
+        self.names = names(identity)
+        with self._asking("open") as connection, connection.transaction():
+            # Of two that open at once, one must see the tables of the other.
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.names["items"]])
+            table = connection.execute("SELECT to_regclass(%s)", [self.names["items"]]).fetchone()
+            if table == (None,):
+                connection.execute(CREATE.format(**self.names))
 
     def __len__(self) -> int:
-        rows = self._ask("query", filter="", output_fields=["count(*)"])
-        return int(rows[0]["count(*)"])
+        return self._count("{items}")
+
+    def _at_most(self, k: int) -> int:
+        return self._count(f"(SELECT FROM {{items}} LIMIT {k}) AS few")  # no need to count all
+
+    def _count(self, rows: str) -> int:
+        query = f"SELECT count(*) FROM {rows}".format(**self.names)
+        with self._asking("count") as connection:
+            return int(connection.execute(query).fetchall()[0][0])
 
     def _add(self, ids: np.ndarray, words: np.ndarray) -> None:
+        query = ADD.format(**self.names)
         for rows in blocks(len(ids), BATCH):
-            some = ids[rows].tolist()
-            held = {row["id"] for row in self._ask("get", ids=some, output_fields=["id"])}
-            codes = zip(some, words[rows], strict=True)
-            new = [{"id": i, "code": code.tobytes()} for i, code in codes if i not in held]
-            if new:
-                # Not insert: another process may be loading the same ids at this moment.
-                self._ask("upsert", data=new)
+            columns = [ids[rows], *words[rows].view(np.int64).T]
+            with self._asking("add") as connection:
+                connection.execute(query, [column.tolist() for column in columns])
 
     def _search(self, words: np.ndarray, k: int) -> Hits:
-        found = []
-        for rows in blocks(len(words), QUERIES):
-            data = [code.tobytes() for code in words[rows]]
-            found += self._ask("search", data=data, limit=k, anns_field="code")
-        ids = np.array([[hit["id"] for hit in hits] for hits in found], np.int64)
-        distances = np.array([[hit["distance"] for hit in hits] for hits in found], np.int32)
-        return Hits(ids, distances).sorted()
+        query, found = SEARCH.format(**self.names, k=k), []
+        for rows in blocks(len(words), max(1, ANSWERS // k)):
+            queries = words[rows].view(np.int64).tolist()
+            with self._asking("search") as connection, connection.cursor() as cursor:
+                cursor.executemany(query, queries, returning=True)
+                found += [answer.fetchall() for answer in cursor.results()]
+        ids, distances = np.array(found, np.int64).transpose(2, 0, 1)
+        return Hits(ids, distances.astype(np.int32))
 
     def save(self, folder: Path) -> None:
-        """Make the engine write everything to its disk, and note its URI in the folder."""
-        self._ask("flush")
-        folders.save(folder, self.kind, self.identity, len(self), {}, uri=self.uri)
+        """Let the server put its tables in order, and note its URI in the folder, no password."""
+        with self._asking("save") as connection:
+            connection.execute("VACUUM (ANALYZE) {items}, {codes}".format(**self.names))
+        folders.save(folder, self.kind, self.identity, len(self), {}, uri=public(self.uri))
 
     @classmethod
-    def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "MilvusIndex":
-        """Connect to the engine that the saved index names.
+    def load(cls, folder: Path, identity: Identity, header: dict[str, Any]) -> "PostgresIndex":
+        """Connect to the server that the saved index names; PGPASSWORD or ~/.pgpass opens it.
 
-        Raises ValueError if the engine holds fewer codes now than when the index was saved, or if
-        the index names no engine.
+        Raises ValueError if the server holds fewer codes now than when the index was saved, or if
+        the index names no server.
         """
         uri = header.get("uri")
-        if not uri or not isinstance(uri, str) or (embedded(uri) and not Path(uri).is_file()):
+        if not uri or not isinstance(uri, str) or not parts(uri).keys() <= SAVED:
             raise folders.damaged(folder / folders.HEADER, f"names the engine {uri!r}: none there")
         index = cls(identity, uri)
         if len(index) < header["count"]:
             raise ValueError(
-                f"{index.uri} holds {len(index)} of the {header['count']} codes that it held when "
+                f"PostgreSQL ({uri}) holds {len(index)} of the {header['count']} codes that it held when "
                 f"{folder} was saved: add all of them again; those that are there are skipped"
             )
         return index
 
     def close(self) -> None:
-        """End the connection. An embedded engine stops, so that others can open its file."""
-        self.client.close()
-        if embedded(self.uri):
-            from milvus_lite.server_manager import server_manager_instance
+        """End the connection."""
+        self.connection.close()
 
-            server_manager_instance.release_server(self.uri)
+    @contextmanager
+    def _asking(self, request: str) -> "Iterator[Connection]":
+        """A connection, a new one if the last has failed; within, a failure is ConnectionError."""
+        from psycopg import Error
 
-    def _create(self) -> None:
-        from pymilvus import DataType, MilvusClient
-
-        schema = MilvusClient.create_schema(description=str(self.identity._asdict()))
-        schema.add_field("id", DataType.INT64, is_primary=True)
-        width = WORD * -(-self.identity.bits // WORD)
-        schema.add_field("code", DataType.BINARY_VECTOR, dim=width)
-        plan = MilvusClient.prepare_index_params()
-        plan.add_index("code", index_type="BIN_FLAT", metric_type="HAMMING")
-        # Strong: a search sees everything that was added before it, on a cluster too.
-        self._ask("create_collection", schema=schema, index_params=plan, consistency_level="Strong")
-
-    def _ask(self, request: str, **arguments: Any) -> Any:
-        """One request to the engine, about this collection; ConnectionError if it fails."""
-        from grpc import RpcError
-        from pymilvus import MilvusException
-
+        if self.connection.closed:
+            self.connection = connect(self.uri)
         try:
-            return getattr(self.client, request)(self.collection, timeout=TIMEOUT, **arguments)
-        except (MilvusException, RpcError) as error:  # if an answer is late, it is grpc's
-            raise ConnectionError(unreachable(self.uri, request, error)) from error
+            yield self.connection
+        except Error as error:
+            raise unanswered(self.uri, request, error) from error
 
 
-def embedded(uri: str) -> bool:
-    """Whether a URI names a file of Milvus Lite."""
-    return uri.endswith(".db")
+def names(identity: Identity) -> dict[str, str]:
+    """What the statements are filled with: names and expressions of an identity's tables."""
+    from psycopg.sql import Literal
+
+    own, words = content_hash(identity), [f"word{i}" for i in range(-(-identity.bits // WORD))]
+    return {
+        "items": f"items_{own}",
+        "codes": f"codes_{own}",
+        "identity": Literal(ascii(identity._asdict())).as_string(),
+        "words": ", ".join(words),
+        "columns": ", ".join(f"{word} bigint NOT NULL" for word in words),
+        "arrays": ", ".join(["%b::bigint[]"] * (1 + len(words))),
+        "distance": " + ".join(f"bit_count(int8send({word} # %s::bigint))" for word in words),
+        "same": " AND ".join(f"held.{word} = near.{word}" for word in words),
+    }
 
 
-def connect(uri: str) -> Any:
-    """A pymilvus client of the engine at `uri`."""
+def connect(uri: str) -> "Connection":
+    """A connection on which each statement counts as soon as it is answered."""
+    parts(uri)
+    import psycopg
+
+    limits = {"connect_timeout": TIMEOUT, "keepalives_idle": TIMEOUT}
     try:
-        from pymilvus import MilvusClient, MilvusException
-    except ImportError as error:
-        raise ImportError("the engine needs pymilvus: pip install 'fdhmfe[engine]'") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it also raises
-    # Share nothing with earlier connections: they still take an engine that was away for dead.
-    own = {"dedicated": True, "grpc_options": {"grpc.use_local_subchannel_pool": 1}}
-    # The first attempt starts an embedded engine; on a busy machine that takes a while.
-    patient = Retrying(
-        retry=retry_if_exception(lambda error: getattr(error, "code", 0) == CONNECT_FAILED),
-        stop=stop_after_attempt(6 if embedded(uri) else 1),
-        wait=wait_exponential(),
-        reraise=True,
-    )
+        return psycopg.connect(uri, autocommit=True, tcp_user_timeout=1000 * TIMEOUT, **limits)
+    except psycopg.Error as error:
+        raise unanswered(uri, "connect", error) from error
+
+
+def parts(uri: str) -> dict[str, Any]:
+    """What a uri says, by libpq's names; ImportError without psycopg, ValueError if it is none."""
     try:
-        return patient(MilvusClient, uri, timeout=TIMEOUT, **own)
-    except MilvusException as error:
-        raise ConnectionError(unreachable(uri, "connect", error)) from error
-
-
-@contextmanager
-def serve(file: Path) -> Iterator[str]:
-    """Serve a Milvus Lite file on a free port of this machine; yields the URI.
-
-    This is for trials and tests: other machines cannot reach it and need a real Milvus server.
-    Raises ImportError without Milvus Lite, ConnectionError if it does not start.
-    """
-    from milvus_lite.server import Server
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host, port = free.getsockname()
-    address = f"{host}:{port}"
-    server = Server(str(file), address)
-    if not (server.init() and server.start()):
-        raise ConnectionError(f"{file} cannot be served: another process may have it open")
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as error:  # its binary part may be what is missing
+        raise ImportError("the engine needs psycopg: pip install 'fdhmfe[engine]'") from error
     try:
-        wait = Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True)
-        wait(socket.create_connection, (host, port)).close()
-        yield f"http://{address}"
-    finally:
-        server.stop()
+        return conninfo_to_dict(uri)
+    except ProgrammingError as error:
+        raise ValueError(
+            "uri must be an address of PostgreSQL, like postgresql://user@host:5432/database"
+        ) from error  # it may hold a password, so it is not shown
 
 
-def unreachable(uri: str, request: str, error: Exception) -> str:
-    reason = " ".join(str(getattr(error, "message", error)).split())[:200]
-    return (
-        f"the search engine at {uri} did not answer ({request}: {reason}). Start it, or give "
-        "another uri; the codes that were added before are kept"
+def public(uri: str) -> str:
+    """The uri without a password."""
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**{name: value for name, value in parts(uri).items() if name in SAVED})
+
+
+def unanswered(uri: str, request: str, error: Exception) -> ConnectionError:
+    reason = " ".join(str(error).split())[:200]
+    return ConnectionError(
+        f"the search engine at {public(uri)} did not answer ({request}: {reason}). Start it, or "
+        "give another uri; the codes that were added before are kept"
     )

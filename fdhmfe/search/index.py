@@ -39,7 +39,6 @@ class CodeIndex(ABC):
     """Codes (N, K) of -1/+1 under integer ids: add them, search them, save them."""
 
     kind: ClassVar[str]
-    largest_k: ClassVar[int] = 2**62
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -68,17 +67,19 @@ class CodeIndex(ABC):
         """The min(k, N) nearest items of each query (Q, K); Q may be 0.
 
         Raises ValueError for an empty index, codes of another length, or a k that is no whole
-        number of 1 or more or is larger than the engine can answer.
+        number of 1 or more.
         """
         k, words = whole("k", k), pack(codes, self.identity.bits)
-        k = min(k, len(self))
+        k = self._at_most(min(k, 2**62))
         if k == 0:
             raise ValueError("the index is empty: add codes before you search")
-        if k > self.largest_k:
-            raise ValueError(f"k is {k}; {self.kind} answers {self.largest_k} or fewer")
         if not len(words):
             return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
         return self._search(words, k)
+
+    def _at_most(self, k: int) -> int:
+        """min(k, N)."""
+        return min(k, len(self))
 
     @abstractmethod
     def save(self, folder: Path) -> None:
