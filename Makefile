@@ -24,8 +24,8 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 STAMP := .venv/.complete
 
 ifneq ($(filter reproduce check test lab site slides cheatsheet handout times readme env,$(MAKECMDGOALS)),)
-  EXTRAS := $(sort $(patsubst check,test,$(patsubst slides,site,$(patsubst cheatsheet,test site,\
-    $(filter check test site slides cheatsheet,$(MAKECMDGOALS))))))
+  EXTRAS := $(sort $(patsubst check,test engine,$(patsubst test,test engine,$(patsubst slides,site,\
+    $(patsubst cheatsheet,test site,$(filter check test site slides cheatsheet,$(MAKECMDGOALS)))))))
   # The active Python, if check_env accepts it (it says why where it does not).
   RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
       "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
@@ -36,7 +36,7 @@ ifneq ($(filter reproduce check test lab site slides cheatsheet handout times re
     READY := $(STAMP)
     # A stamp is not enough: the Python that .venv was made from may be gone by now.
     ifneq ($(wildcard $(STAMP)),)
-      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site dask && echo yes),yes)
+      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site dask engine && echo yes),yes)
         $(STAMP): FORCE
       endif
     endif
@@ -109,7 +109,7 @@ lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
 	command -v "$$uv" >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
 	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test --extra site \
-		--extra dask $(LOCK_ARGS) -o requirements.lock pyproject.toml
+		--extra dask --extra engine $(LOCK_ARGS) -o requirements.lock pyproject.toml
 
 # The stamp is written last, and each try starts from an empty .venv: make repairs an interrupted one.
 # Only uv itself comes by pip, at the version that the lock was made with. Bytecode is compiled once
@@ -126,5 +126,5 @@ $(STAMP): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
 	.venv/bin/uv pip install --python .venv/bin/python --no-deps -e .
-	.venv/bin/python tools/check_env.py test site dask
+	.venv/bin/python tools/check_env.py test site dask engine
 	@touch $@

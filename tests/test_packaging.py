@@ -31,8 +31,8 @@ def check_env():
 
 @pytest.fixture(scope="module")
 def bounds(check_env) -> dict[str, str]:
-    """All but `engine`, which pins what no environment should have, and `heic`, for one format."""
-    return check_env.requirements(PROJECT["optional-dependencies"].keys() - {"engine", "heic"})
+    """All but `heic`, for one format."""
+    return check_env.requirements(PROJECT["optional-dependencies"].keys() - {"heic"})
 
 
 def make(*words: str, cwd: Path = ROOT, **variables: str) -> str:
@@ -54,13 +54,15 @@ def make(*words: str, cwd: Path = ROOT, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_conda_environment_is_in_step_with_pyproject(bounds):
+def test_conda_environment_is_in_step_with_pyproject(bounds, check_env):
     entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     packages = [e for e in entries if isinstance(e, str) and e != "pip"]
     conda = dict(e.split(">=") for e in packages)
     assert conda.pop("python") == PROJECT["requires-python"].removeprefix(">=")
+    by_pip = check_env.requirements(["engine"]).keys() - check_env.requirements().keys()
+    bounds = {name: bound for name, bound in bounds.items() if name not in by_pip}
     assert {CONDA_NAMES.get(name, name): bound for name, bound in conda.items()} == bounds
-    assert entries[-1] == {"pip": ["-e ."]}
+    assert entries[-1] == {"pip": ["-e .[engine]"]}
 
 
 def test_lock_pins_every_direct_dependency_with_hashes(check_env, bounds):

