@@ -4,8 +4,8 @@
 
 `encode`: generated images through a network of one epoch (profile quick), once uninterrupted, once
 killed three times and resumed; the codes must be identical, byte for byte, and memory must not
-grow. `engine` (only with the extra of that name): codes into embedded Milvus, its load killed with
-its server and resumed; the count must be exact and answers those of exact FAISS, ties aside.
+grow. `engine` (only with the extra of that name): codes into PostgreSQL, its load killed with the
+server and resumed; the count must be exact and the answers those of exact FAISS, ties included.
 """
 
 import os
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 from PIL import Image
-from rows import ROOT, load_average, parser, write_rows
+from rows import ROOT, kill_server, load_average, parser, write_rows
 
 from fdhmfe import config, search
 from fdhmfe.codes import Identity
 from fdhmfe.encoding.job import read_shards
 from fdhmfe.runs import experiment
-from fdhmfe.search.scale import clustered_codes, recall
+from fdhmfe.search.scale import clustered_codes
 
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 IDENTITY = Identity(48, "benchmark", "killed")
@@ -40,7 +40,7 @@ from fdhmfe.search.scale import clustered_codes
 uri, count = sys.argv[1], int(sys.argv[2])
 codes = clustered_codes(count, 48, seed=0)
 identity = Identity(48, "benchmark", "killed")
-index = search.build("milvus", identity, np.arange(0), codes[:0], uri=uri)
+index = search.build("postgres", identity, np.arange(0), codes[:0], uri=uri)
 print("begun", flush=True)
 for first in range(0, count, 10_000):
     index.add(np.arange(first, first + 10_000), codes[first : first + 10_000])
@@ -100,43 +100,43 @@ def encoding(count, folder, run):
     }
 
 
-def load_until(uri, count, stop_at):
-    """Run the loader, kill it and its server once `stop_at` codes are acknowledged.
+def load_until(folder, count, stop_at):
+    """Serve the folder and run the loader; kill both once `stop_at` codes are acknowledged.
 
     Returns seconds, and whether it was killed.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", LOADER, uri, str(count)],
-        **{"env": ENV, "stdout": subprocess.PIPE, "text": True, "start_new_session": True},
-    )
-    process.stdout.readline()
-    started = time.perf_counter()
-    for line in process.stdout:
-        if int(line) >= stop_at:
-            break
-    seconds = time.perf_counter() - started
-    if stop_at < count:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with search.serve(folder) as uri:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOADER, uri, str(count)],
+            **{"env": ENV, "stdout": subprocess.PIPE, "text": True},
+        )
+        process.stdout.readline()
+        started = time.perf_counter()
+        for line in process.stdout:
+            if int(line) >= stop_at:
+                break
+        seconds = time.perf_counter() - started
+        if stop_at < count:
+            process.kill()
+            kill_server(folder)
+        process.wait()
     return seconds, process.returncode == -signal.SIGKILL
 
 
 def engine(count, folder, _):
-    uri = str(folder / "codes.db")
-    kills = [load_until(uri, count, share * count)[1] for share in SHARES]
-    resumed, _ = load_until(uri, count, count)
+    kills = [load_until(folder, count, share * count)[1] for share in SHARES]
+    resumed, _ = load_until(folder, count, count)
     codes, queries = (clustered_codes(n, 48, seed=s) for n, s in ((count, 0), (100, 1)))
-    index = search.build("milvus", IDENTITY, np.arange(0), codes[:0], uri=uri)
     exact = search.build("flat", IDENTITY, np.arange(count), codes).search(queries, 100)
-    hits = index.search(queries, 100)
-    sure = exact.distances < exact.distances[:, -1:]
-    same = bool((hits.distances == exact.distances).all() and recall(hits, exact) == 1)
+    with search.serve(folder) as uri:
+        index = search.build("postgres", IDENTITY, np.arange(0), codes[:0], uri=uri)
+        held, hits = len(index), index.search(queries, 100)
     return {
         "what": "engine",
-        "count": len(index),
+        "count": held,
         "wanted": count,
         "kills": sum(kills),
-        "identical": same and bool((hits.ids[sure] == exact.ids[sure]).all()),
+        "identical": all(map(np.array_equal, hits, exact)),
         "per_second": round(count / resumed),  # most of them found to be there already
         "memory_mb_first_quarter": "",
         "memory_mb_last_quarter": "",

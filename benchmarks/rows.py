@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the kit need not be installed
@@ -28,6 +29,15 @@ def in_own_process(threads, function, *arguments):
     # spawn: a forked process would keep this one's threads
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
+
+
+def kill_server(folder):
+    """SIGKILL to all processes of the PostgreSQL that serves a folder."""
+    server = psutil.Process(int((folder / "data/postmaster.pid").read_text().split()[0]))
+    every = [server, *server.children(recursive=True)]
+    for process in every:
+        process.kill()
+    psutil.wait_procs(every)
 
 
 def load_average():

@@ -8,8 +8,8 @@ and `flat` share one and answer in turns, so that whatever else the machine does
 `multihash` is FAISS's IndexBinaryMultiHash, which the kit leaves out: the row says why. Recall is
 against the exact answer, ties aside. `index_mb` is what is saved, `peak_mb` the process's peak
 memory, which holds the unpacked codes too. Times per query are medians over the repeats of all
-queries at once (`single_ms`: of one); those of building, saving and loading are single; `cpu_ms` of
-milvus is the client's alone. Without the extra `engine`, the rows of milvus are left out.
+queries at once (`single_ms`: of one); those of building, saving and loading are single.
+`engines.py` measures the engine.
 """
 
 import resource
@@ -27,8 +27,8 @@ from fdhmfe.search.scale import clustered_codes, recall, time_search
 
 EFFORTS = {"ivf": (1, 8, 32), "hnsw": (64, 128, 256)}
 # HNSW's graph of 10^7 codes takes longer to build than the rest together.
-LARGEST = {"hnsw": 10**6, "multihash": 10**6, "milvus": 10**6}
-KINDS = ("flat", "ivf", "hnsw", "multihash", "milvus")
+LARGEST = {"hnsw": 10**6, "multihash": 10**6}
+KINDS = ("flat", "ivf", "hnsw", "multihash")
 DIRECT = ("faiss", "multihash")  # called without the kit
 
 
@@ -76,16 +76,12 @@ def prepare(kind, codes, options, folder):
     def build():
         if kind in DIRECT:
             return Direct(kind, codes, options.bits)
-        uri = str(folder / "codes.db") if kind == "milvus" else ""
-        index = search.build(kind, identity, np.arange(count), codes, uri=uri)
-        if kind != "milvus":
-            index.settle()  # else the first search or save does it
+        index = search.build(kind, identity, np.arange(count), codes)
+        index.settle()  # else the first search or save does it
         return index
 
     index, build_s = timed(build)
     _, save_s = timed(index.save, folder / kind)
-    if kind == "milvus":
-        index.close()
     saved = [p for p in folder.rglob("*") if p.is_file()]
     loaded, load_s = timed(load_direct if kind in DIRECT else search.load, folder / kind, identity)
     if kind in DIRECT:
@@ -152,8 +148,8 @@ def main():
     arguments.add_argument("--k", type=int, default=100)
     arguments.add_argument("--repeats", type=int, default=5)
     options = arguments.parse_args()
-    wanted = [kind for kind in options.kinds if kind != "milvus" or search.engine_installed()]
-    jobs = [("faiss", "flat"), *((kind,) for kind in wanted if kind != "flat")]  # the truth first
+    others = [(kind,) for kind in options.kinds if kind != "flat"]
+    jobs = [("faiss", "flat"), *others]  # the truth first
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

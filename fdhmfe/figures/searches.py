@@ -16,7 +16,6 @@ KINDS = {  # markers tell them apart without the colours
     "flat": (frames.BLACK, "s", "exact (flat)"),
     "ivf": (frames.BLUE, "o", "lists (ivf)"),
     "hnsw": (frames.VERMILION, "^", "graph (hnsw)"),
-    "milvus": (frames.GREEN, "D", "engine (milvus)"),
 }
 STORED = {  # ways to store an image's description
     "codes": (frames.BLUE, "o", "codes"),

@@ -170,7 +170,7 @@ def connect(uri: str) -> "Connection":
     parts(uri)
     import psycopg
 
-    limits = {"connect_timeout": TIMEOUT, "keepalives_idle": TIMEOUT}
+    limits: dict[str, Any] = {"connect_timeout": TIMEOUT, "keepalives_idle": TIMEOUT}
     try:
         return psycopg.connect(uri, autocommit=True, tcp_user_timeout=1000 * TIMEOUT, **limits)
     except psycopg.Error as error:

@@ -29,42 +29,55 @@ def serve(folder: Path) -> Iterator[str]:
     ConnectionError if it does not start.
     """
     programs, account = prepare(folder)
-    data, new = folder / "data", folder / "new"
+    data = folder / "data"
     if not data.exists():
-        shutil.rmtree(new, ignore_errors=True)  # of a start that was killed
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
-        command = [programs / "initdb", *options, "-D", new]
-        try:
-            subprocess.run(command, capture_output=True, text=True, check=True, **account)
-        except (PermissionError, subprocess.CalledProcessError) as error:
-            why = " ".join(str(getattr(error, "stderr", error)).split())[-200:]
-            raise ConnectionError(f"PostgreSQL cannot use {folder} ({why})") from error
-        new.rename(data)
+        initialise(data, programs, account)
     # A socket's path must be short. Only its owner and root can enter a temporary folder.
     with TemporaryDirectory() as place, open(folder / "log", "a") as log:
         if account:
             os.chown(place, account["user"], account["group"])
-        command = [programs / "postgres", "-D", data, "-k", place, "-c", "listen_addresses="]
+        command = [str(programs / "postgres"), "-D", str(data), "-k", place, "-h", ""]
         streams: dict[str, Any] = {"stdout": log, "stderr": log, "start_new_session": True}
         process = subprocess.Popen(command, **streams, **account)
         try:
-            uri = f"postgresql:///postgres?user=postgres&host={place}"
-            patient = Retrying(
-                retry=retry_if_exception(
-                    lambda error: isinstance(error, ConnectionError) and process.poll() is None
-                ),
-                stop=stop_after_delay(PATIENCE),
-                wait=wait_fixed(0.1),
-                reraise=True,
-            )
-            patient(connect, uri).close()
-            yield uri
+            yield answering(process, place)
         finally:
             process.send_signal(signal.SIGINT)  # end all connections, write all, stop
             try:
                 process.wait(PATIENCE)
             finally:
                 process.kill()
+
+
+def answering(process: subprocess.Popen[bytes], place: str) -> str:
+    """The uri of a server whose socket is in a folder, as soon as it takes connections."""
+    from psycopg.conninfo import make_conninfo
+
+    uri = make_conninfo(host=place, user="postgres", dbname="postgres")
+    patient = Retrying(
+        retry=retry_if_exception(
+            lambda error: isinstance(error, ConnectionError) and process.poll() is None
+        ),
+        stop=stop_after_delay(PATIENCE),
+        wait=wait_fixed(0.1),
+        reraise=True,
+    )
+    patient(connect, uri).close()
+    return uri
+
+
+def initialise(data: Path, programs: Path, account: dict[str, Any]) -> None:
+    """Make the folder of an empty server, whole or not at all."""
+    new = data.with_name("new")
+    shutil.rmtree(new, ignore_errors=True)  # of a start that was killed
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
+    command = [str(programs / "initdb"), *options, "-D", str(new)]
+    try:
+        subprocess.run(command, capture_output=True, text=True, check=True, **account)
+    except (PermissionError, subprocess.CalledProcessError) as error:
+        why = " ".join(str(getattr(error, "stderr", error)).split())[-200:]
+        raise ConnectionError(f"PostgreSQL cannot use {data.parent} ({why})") from error
+    new.rename(data)
 
 
 def prepare(folder: Path) -> tuple[Path, dict[str, Any]]:

@@ -138,7 +138,7 @@ def test_two_loaders_at_once_add_each_code_once(ways, fresh):
 
 def test_a_server_that_is_gone_is_named_and_answers_as_before_when_it_is_back(own, tmp_path):
     with search.serve(own) as uri:
-        secret = uri.replace("user=postgres", "user=postgres&password=xyzzy")
+        secret = f"{uri} password=xyzzy"
         index = opened(secret, ids=range(COUNT), codes=made_codes(seed=0))
         index.save(tmp_path / "saved")
         same_answers(index)
@@ -254,3 +254,12 @@ def test_a_server_that_cannot_start_says_why(own):
     (own / "data").mkdir()
     with pytest.raises(ConnectionError, match="did not answer"), search.serve(own):
         pass
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root must hand over to another account"
+)
+def test_a_folder_that_the_server_s_account_cannot_reach_is_named(tmp_path):
+    tmp_path.chmod(0o700)
+    with pytest.raises(ConnectionError, match=r"PostgreSQL cannot use .* \(.*[Pp]ermission denied"):
+        search.serve(tmp_path / "served").__enter__()

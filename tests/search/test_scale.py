@@ -94,7 +94,7 @@ def test_the_committed_benchmark_holds_what_is_said_of_it():
     assert largest["flat"] <= 1.2 * largest["faiss"]
     good = table[(table.n == 10**7) & (table.kind == "ivf") & (table.recall >= 0.95)]
     assert 10 * good.cpu_ms.min() <= largest["flat"]
-    assert (table[table.kind.isin(["faiss", "flat", "milvus"])].recall == 1).all()
+    assert (table[table.kind.isin(["faiss", "flat"])].recall == 1).all()
 
 
 def test_the_committed_benchmark_of_repeating_codes_holds_what_was_asked_of_it():
