@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fdhmfe import search
 from fdhmfe.config.settings import Config, load
 from fdhmfe.runs import experiment
 
@@ -137,3 +139,32 @@ def installed(tmp_path_factory) -> Path:
     install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", place / "site"]
     subprocess.run([sys.executable, "-m", *install, wheel], check=True)
     return place / "site"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The uri of a PostgreSQL server that runs until the last test has ended."""
+    if not search.engine_installed():
+        pytest.skip("PostgreSQL is not installed (the extra `engine`)")
+    # Not pytest's own folder: if root runs the tests, the server's account cannot reach that.
+    with TemporaryDirectory() as folder, search.serve(Path(folder)) as uri:
+        yield uri
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Gives the uri of the server, emptied, for an index of kind `postgres`; none for others."""
+
+    def uri(kind: str) -> str:
+        if kind != "postgres":
+            return ""
+        import psycopg
+
+        server: str = request.getfixturevalue("server")
+        with psycopg.connect(server, autocommit=True) as connection:
+            tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            for (table,) in connection.execute(tables).fetchall():
+                connection.execute(f"DROP TABLE {table}")
+        return server
+
+    return uri

@@ -317,7 +317,7 @@ def test_a_header_that_names_the_wrong_file_removes_nothing(saved):
 
 def test_the_engine_of_a_saved_index_must_be_there(tmp_path):
     stored = {"kind": "postgres", "identity": IDENTITY._asdict(), "count": 5, "files": {}}
-    secret = "host=a passfile=/home/somebody/.pgpass"
+    secret = "host=a passfile=secrets.txt"
     for uri in (None, 7, "", "codes.db", "http://host:19530", secret, "host=a options=-cx=1"):
         facts = stored | {"format": folders.FORMAT} | ({} if uri is None else {"uri": uri})
         (tmp_path / "index.json").write_text(json.dumps(facts))
