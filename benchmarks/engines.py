@@ -117,8 +117,6 @@ def measure(name, words_file, queries, place):
 
     _, restart_s = timed(restart)
     return {
-        "n": len(words),
-        "distinct": len(np.unique(words)),
         "exact": exact,
         "ties": ties,
         "load_s": round(load_s, 2),
@@ -135,13 +133,14 @@ def measure(name, words_file, queries, place):
 
 def attempt(name, words_file, queries):
     """A row of the table. An engine that cannot do it gives its reason."""
-    kind, row = ENGINES[name], {}
+    words = np.load(words_file)
+    kind, row = ENGINES[name], {"n": len(words), "distinct": len(np.unique(words))}
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)  # PostgreSQL's account must get through
         try:
-            row = measure(name, words_file, queries, Path(place))
+            row |= measure(name, words_file, queries, Path(place))
         except Exception as error:
-            row = {"n": len(np.load(words_file)), "error": " ".join(str(error).split())[:200]}
+            row["error"] = " ".join(str(error).split())[:200]
     size, versions = 0, []
     for package in kind.packages:
         with contextlib.suppress(PackageNotFoundError):

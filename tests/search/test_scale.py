@@ -97,6 +97,20 @@ def test_the_committed_benchmark_holds_what_is_said_of_it():
     assert (table[table.kind.isin(["faiss", "flat"])].recall == 1).all()
 
 
+def test_the_committed_benchmark_of_engines_holds_why_postgresql_serves_the_codes():
+    folder = searches.BENCHMARK.parent
+    table = pd.read_csv(folder / "engines.csv").set_index(["n", "engine"])
+    for n in (10**5, 10**6):
+        right = table.loc[n][["exact", "ties", "once", "second", "killed"]].eq(True)
+        assert right.loc["postgres"].all()
+        assert not right.loc["clickhouse", "second"] and not right.loc["milvus", "exact"]
+        times = table.loc[n].single_ms
+        assert times["postgres"] < min(times["scan"], times["pgvector"])
+    assert not right.loc["lancedb", "ties"]
+    killed = pd.read_csv(folder / "killed.csv").set_index("what").loc["engine"]
+    assert killed["count"] == killed.wanted == 10**6 and killed.kills == 3 and killed.identical
+
+
 def test_the_committed_benchmark_of_repeating_codes_holds_what_was_asked_of_it():
     """Bars: 50, 10 and 1 times FAISS's scan; approximate, a fifth of its time and 0.99 found."""
     table = pd.read_csv(searches.BENCHMARK.with_name("distinct.csv"), keep_default_na=False)
