@@ -5,6 +5,7 @@ a run, with their meanings and defaults from Config. If a setting is not given, 
 method's tuning or the profile decides.
 """
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -316,9 +317,31 @@ def explore(
     explore(shown, album, out, network=run, given=typed(given))
 
 
+def share(
+    run: Annotated[Positional[Path], arg(metavar="RUN_FOLDER")],
+    out: Annotated[Positional[Path], arg(metavar="OUT")],
+    *,
+    places: Annotated[dict[str, str], options(lambda: MOVED)],
+) -> None:
+    """Write a finished run as a model for others, in the Hub's format, with a model card.
+
+    OUT opens without the data set, other weights or the internet. If the run's images or weights
+    have moved, give --data-dir or --weights.
+
+    Args:
+        run: a finished run, results/<profile>/runs/<run_id>
+        out: a new folder
+    """
+    from fdhmfe.encoding.trained import open_run
+
+    open_run(run, **places).save_pretrained(out)
+    print(f"{out}: read its README.md; fdhmfe.from_pretrained({str(out)!r}) opens it")
+    print(f"To the Hub, with an account there: hf upload OWNER/NAME {shlex.quote(str(out))}")
+
+
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
     run.__name__: run
-    for run in (reproduce, train, sweep, tune, data, check, encode, search, explore)
+    for run in (reproduce, train, sweep, tune, data, check, encode, search, explore, share)
 }
 
 if __name__ == "__main__":

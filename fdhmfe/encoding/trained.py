@@ -2,12 +2,14 @@
 
     run = open_run("results/quick/runs/...")
     codes = run.encode(["a.jpg", "b.jpg"])  # (2, K) int8
+    run.save_pretrained("my-model")  # a folder for others: from_pretrained("my-model").encode(...)
 
 Letters: B images, K bits, L stages, S pixels per side, G squares per side of the map of kept cells.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,42 +26,24 @@ from fdhmfe.data.dataset import Dataset, open_image
 from fdhmfe.data.door import open_dataset
 from fdhmfe.data.picture import decode
 from fdhmfe.data.views import Preprocessing, view_image
+from fdhmfe.encoding import card, shared
+from fdhmfe.encoding.parts import Pixels, Rounded, assembled, blank_backbone
 from fdhmfe.features.backbone import StageBackbone
-from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.features.weights import recipe, shipped_recipe
 from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.runs.experiment import build_model
-from fdhmfe.runs.inputs import Inputs, divide, open_backbone, prepare
-from fdhmfe.runs.methods import build_method
+from fdhmfe.runs.inputs import Inputs, open_backbone, prepare
 from fdhmfe.runs.results import read_codes
 from fdhmfe.support.files import content_hash, file_hash, read_json
+from fdhmfe.support.places import resolve
 from fdhmfe.training.coders import Coder
 from fdhmfe.training.finetune import FineTuned, head_maps
 from fdhmfe.training.train import Method
 
 BATCH = 32  # images in the network at once
+FRONT = "front."  # prefix of the front's tensors in a shared model
 Picture = str | Path | Image.Image
-
-
-class Rounded(nn.Module):
-    """The deepest maps of a frozen front, rounded to float16 like those in the feature cache."""
-
-    def __init__(self, front: nn.Module, maps: int) -> None:
-        super().__init__()
-        self.front = front
-        self.maps = maps
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        images = images.contiguous(memory_format=torch.channels_last)
-        return [x.half().float() for x in self.front(images)[-self.maps :]]
-
-
-class Pixels(nn.Module):
-    """No front at all: the network takes the images."""
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [images]
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ class TrainedRun:
 
     folder: Path
     config: Config
-    front: Callable[[Tensor], list[Tensor]]  # images (B, 3, S, S) -> what the network takes
+    front: Rounded | Pixels  # images (B, 3, S, S) -> what the network takes
     network: HashNetwork | FineTuned  # what the run trained
     coder: Coder  # Output -> relaxed codes (B, K), signed as the bits
     preprocessing: Preprocessing
@@ -103,6 +87,26 @@ class TrainedRun:
     def inputs(self) -> Inputs:
         """The run's data set and stage features; ValueError if the images have changed."""
         return prepare(self.config, run_dataset(self.folder, self.config))
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Settings, preprocessing, classes and scores, as JSON can hold them: see `card.facts`."""
+        dataset = run_dataset(self.folder, self.config)
+        return card.facts(self.folder, self.config, self.preprocessing, dataset, self.model_id)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder in the Hub's format, with a model card, that `from_pretrained` opens.
+
+        The data set is opened for it. Raises ValueError if its images have changed, if `folder`
+        holds a model already, or if this one cannot be shared: see `shared.write`.
+        """
+        front = {f"{FRONT}{name}": value for name, value in self.front.state_dict().items()}
+        shared.write(resolve(str(folder)), self.about, {**front, **self.method.state})
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "TrainedRun":
+        """Open a shared model: see the function of this name."""
+        return from_pretrained(name, revision)
 
     def encode(self, images: Sequence[Picture]) -> np.ndarray:
         """Codes (B, K) int8 of -1 and +1 of any images, made in the same way as the run's own.
@@ -141,6 +145,26 @@ class TrainedRun:
         return kept_cells(self.head(maps), self.shifts)
 
 
+@dataclass(frozen=True)
+class SharedModel(TrainedRun):
+    """A model that was shared, in the place of a finished run. `folder` holds what was shared."""
+
+    stored: dict[str, Any]  # its config.json
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        return self.stored
+
+    @cached_property
+    def model_id(self) -> str:
+        """That of the run which was shared: both make the same codes."""
+        return self.stored["model_id"]
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        raise ValueError(f"{self.folder} is a shared model: it holds no images of its data set")
+
+
 def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> TrainedRun:
     """Open a finished run; `data_dir` and `weights` say where its files are if they have moved.
 
@@ -148,29 +172,48 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     folder is no finished run, if its backbone has other weights than then, or if another version
     made it.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = resolve(str(folder))
+    if shared.is_shared(folder):
+        if data_dir or weights:
+            raise ValueError(f"{folder} is a shared model: it needs no data_dir and no weights")
+        return from_pretrained(folder)
     config = read_config(folder, data_dir, weights)
     backbone = run_backbone(folder, config)
-    stages = stage_views(backbone, config.image_size)[-config.stages :]
-    front, maps, trained, block = divide(config, backbone)
     state = read_state_dict(folder / "model.safetensors")
-    labels = torch.arange(class_count(folder, state))
-    method = build_method(config, [stage.channels for stage in stages], labels, block)
-    network: Any = method.network
-    if trained is not None:
-        network = FineTuned(trained, method.head, len(stages), config.precision)
-    before = Pixels() if front is None else Rounded(front, maps)
-    pre, shifts = backbone.preprocessing, [stage.shift for stage in stages]
-    run = TrainedRun(folder, config, before, network, method.coder, pre, shifts)
-    try:
+    run = TrainedRun(folder, config, *assembled(config, backbone, class_count(folder, state)))
+    with fitting(folder, "train again"):
         run.method.load_state(state)
+    return run
+
+
+def from_pretrained(name: str | Path, revision: str | None = None) -> "SharedModel":
+    """Open a model that `save_pretrained` wrote: a folder, OWNER/NAME on the Hub, or "toy".
+
+    revision: a commit, tag or branch on the Hub. Neither data set nor other weights are needed, and
+    no code comes from the model. Raises ValueError naming the file that is missing, damaged or of
+    another version; ConnectionError if the Hub does not give it (see `shared.find`).
+    """
+    folder = shared.find(name, revision)
+    about, config, pre, state = shared.read(folder)
+    with fitting(folder, "get the model again"):
+        parts = assembled(config, blank_backbone(config, pre), len(about["classes"]))
+        model = SharedModel(folder, config, *parts, about)
+        front = {k: v for k, v in state.items() if k.startswith(FRONT)}
+        model.front.load_state_dict({k.removeprefix(FRONT): v for k, v in front.items()})
+        model.method.load_state({k: v for k, v in state.items() if k not in front})
+    return model
+
+
+@contextmanager
+def fitting(folder: Path, so: str) -> Iterator[None]:
+    """Within the block, weights that do not fit become a ValueError that names the folder."""
+    try:
+        yield
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
-            f"the network in {folder} is of another version ({reason}): train again"
+            f"the network in {folder} is of another version ({reason}): {so}"
         ) from None
-    run.method.modules.eval().requires_grad_(False)
-    return run
 
 
 def untrained(config: Config, inputs: Inputs) -> nn.Module:

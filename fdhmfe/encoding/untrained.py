@@ -19,7 +19,8 @@ from fdhmfe.config.settings import Config, load
 from fdhmfe.data.dataset import DataError
 from fdhmfe.data.views import Preprocessing, view_image
 from fdhmfe.encoding.listing import list_images
-from fdhmfe.encoding.trained import BATCH, Rounded, TrainedRun, opened
+from fdhmfe.encoding.parts import Rounded
+from fdhmfe.encoding.trained import BATCH, TrainedRun, opened
 from fdhmfe.features.backbone import StageBackbone, frozen
 from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.runs.inputs import open_backbone
@@ -41,6 +42,10 @@ class UntrainedRun(TrainedRun):
     @property
     def protocol(self) -> str:
         return f"{self.config.backbone}, not trained here, ITQ, {self.config.bits} bits"
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        raise ValueError("nothing was trained here, and nothing scored: share a finished run")
 
     @cached_property
     def model_id(self) -> str:
