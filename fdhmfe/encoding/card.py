@@ -70,8 +70,14 @@ def runs_alike(folder: Path) -> pd.DataFrame:
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
     same = [name for name in read_json(folder / "config.json") if name not in aside]
-    for name in [*same, "backbone_id"]:
+    if made["backbone"] != "embedded":  # that one is trained anew for other held-out classes
+        same.append("backbone_id")
+    if made["dataset"] == "folder":  # two folders have the same name
+        same.append("dataset_hash")
+    for name in same:
         runs = runs[runs[name].astype(str) == str(made[name])]
+    held_out = (runs.protocol != made["protocol"]) | (runs.fold != made["fold"])
+    runs = runs[held_out | (runs.dataset_hash == made["dataset_hash"])]
     others = headline(ledger.rows(folder.parents[1], ledger.METRICS))
     others = others[others.run_id.isin(runs.run_id) & ~others.method.isin(REFERENCES)]
     return pd.concat([own, others])
