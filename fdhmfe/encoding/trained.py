@@ -195,9 +195,10 @@ def from_pretrained(name: str | Path, revision: str | None = None) -> "SharedMod
     """
     folder = shared.find(name, revision)
     about, config, pre, state = shared.read(folder)
-    with fitting(folder, "get the model again"):
+    with shared.sound(folder / shared.ABOUT):
         parts = assembled(config, blank_backbone(config, pre), len(about["classes"]))
-        model = SharedModel(folder, config, *parts, about)
+    model = SharedModel(folder, config, *parts, about)
+    with fitting(folder, "get the model again"):
         front = {k: v for k, v in state.items() if k.startswith(FRONT)}
         model.front.load_state_dict({k.removeprefix(FRONT): v for k, v in front.items()})
         model.method.load_state({k: v for k, v in state.items() if k not in front})
