@@ -3,7 +3,10 @@
 Letters: B images, S pixels per side.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
@@ -66,6 +69,17 @@ def assembled(config: Config, backbone: StageBackbone, classes: int) -> Parts:
     before = Pixels() if front is None else Rounded(front, maps)
     shifts = [stage.shift for stage in stages]
     return Parts(before, network, method.coder, backbone.preprocessing, shifts)
+
+
+@contextmanager
+def fitting(folder: Path, so: str) -> Iterator[None]:
+    """Within the block, weights that do not fit become a ValueError that names the folder."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        told = f"the network in {folder} is of another version ({reason}): {so}"
+        raise ValueError(told) from None
 
 
 def blank_backbone(config: Config, pre: Preprocessing) -> StageBackbone:

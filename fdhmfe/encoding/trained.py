@@ -8,8 +8,7 @@ Letters: B images, K bits, L stages, S pixels per side, G squares per side of th
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,7 @@ from fdhmfe.data.door import open_dataset
 from fdhmfe.data.picture import decode
 from fdhmfe.data.views import Preprocessing, view_image
 from fdhmfe.encoding import card, shared
-from fdhmfe.encoding.parts import Pixels, Rounded, assembled, blank_backbone
+from fdhmfe.encoding.parts import Pixels, Rounded, assembled, blank_backbone, fitting
 from fdhmfe.features.backbone import StageBackbone
 from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.features.weights import recipe, shipped_recipe
@@ -42,7 +41,7 @@ from fdhmfe.training.finetune import FineTuned, head_maps
 from fdhmfe.training.train import Method
 
 BATCH = 32  # images in the network at once
-FRONT = "front."  # prefix of the front's tensors in a shared model
+FRONT = "front."  # prefix of the front's tensors in a shared model: `Rounded` gives it
 Picture = str | Path | Image.Image
 
 
@@ -100,11 +99,11 @@ class TrainedRun:
         The data set is opened for it. Raises ValueError if its images have changed, if `folder`
         holds a model already, or if this one cannot be shared: see `shared.write`.
         """
-        front = {f"{FRONT}{name}": value for name, value in self.front.state_dict().items()}
-        shared.write(resolve(str(folder)), self.about, {**front, **self.method.state})
+        state = {**self.front.state_dict(), **self.method.state}
+        shared.write(resolve(str(folder)), self.about, state)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "TrainedRun":
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "SharedModel":
         """Open a shared model: see the function of this name."""
         return from_pretrained(name, revision)
 
@@ -147,7 +146,7 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class SharedModel(TrainedRun):
-    """A model that was shared, in the place of a finished run. `folder` holds what was shared."""
+    """A model that was shared, in the place of a finished run. `folder` holds its files."""
 
     stored: dict[str, Any]  # its config.json
 
@@ -168,9 +167,9 @@ class SharedModel(TrainedRun):
 def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> TrainedRun:
     """Open a finished run; `data_dir` and `weights` say where its files are if they have moved.
 
-    The data set is opened only if the embedded backbone was trained on it. Raises ValueError if the
-    folder is no finished run, if its backbone has other weights than then, or if another version
-    made it.
+    The data set is opened only if the embedded backbone was trained on it. A shared model's folder
+    is opened, too. Raises ValueError if the folder is neither, if its backbone has other weights
+    than then, or if another version made it.
     """
     folder = resolve(str(folder))
     if shared.is_shared(folder):
@@ -186,7 +185,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     return run
 
 
-def from_pretrained(name: str | Path, revision: str | None = None) -> "SharedModel":
+def from_pretrained(name: str | Path, revision: str | None = None) -> SharedModel:
     """Open a model that `save_pretrained` wrote: a folder, OWNER/NAME on the Hub, or "toy".
 
     revision: a commit, tag or branch on the Hub. Neither data set nor other weights are needed, and
@@ -200,21 +199,9 @@ def from_pretrained(name: str | Path, revision: str | None = None) -> "SharedMod
     model = SharedModel(folder, config, *parts, about)
     with fitting(folder, "get the model again"):
         front = {k: v for k, v in state.items() if k.startswith(FRONT)}
-        model.front.load_state_dict({k.removeprefix(FRONT): v for k, v in front.items()})
+        model.front.load_state_dict(front)
         model.method.load_state({k: v for k, v in state.items() if k not in front})
     return model
-
-
-@contextmanager
-def fitting(folder: Path, so: str) -> Iterator[None]:
-    """Within the block, weights that do not fit become a ValueError that names the folder."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ValueError(
-            f"the network in {folder} is of another version ({reason}): {so}"
-        ) from None
 
 
 def untrained(config: Config, inputs: Inputs) -> nn.Module:
