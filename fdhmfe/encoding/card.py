@@ -86,7 +86,7 @@ def runs_alike(folder: Path) -> pd.DataFrame:
 def card(about: Mapping[str, Any]) -> str:
     """The text of README.md, from what `facts` returned."""
     config = Config(**about["settings"])
-    chosen, name = config.composition, config.dataset
+    chosen = config.composition
     title = chosen.title + ("" if config.variant == "full" else f", {config.variant}")
     shown = ModelCard.from_template(
         metadata(about, config),
@@ -95,7 +95,7 @@ def card(about: Mapping[str, Any]) -> str:
         method=chosen.name,
         bits=config.bits,
         size=config.image_size,
-        data=f"{data_title(name)} ({of_published(name, about['data']['classes'])})",
+        data=data_title(about),
         train_images=about["data"]["train_images"],
         trained=len(about["classes"]),
         fold=config.fold if config.protocol.startswith("folds") else None,
@@ -110,10 +110,12 @@ def card(about: Mapping[str, Any]) -> str:
     return f"{str(shown).rstrip()}\n"
 
 
-def data_title(name: str) -> str:
-    """A data set's name in words."""
+def data_title(about: Mapping[str, Any]) -> str:
+    """A data set in words, and how many of its classes there were: "(100 of 200 classes)"."""
+    name = about["settings"]["dataset"]
     own = {"toy": "drawn beetles", "folder": "a folder of the maker's own images"}
-    return own[name] if name in own else SOURCES[name].title
+    title = own[name] if name in own else SOURCES[name].title
+    return f"{title} ({of_published(name, about['data']['classes'])})"
 
 
 def metadata(about: Mapping[str, Any], config: Config) -> ModelCardData:
@@ -128,7 +130,7 @@ def metadata(about: Mapping[str, Any], config: Config) -> ModelCardData:
         EvalResult(
             task_type="image-retrieval",
             dataset_type=name,
-            dataset_name=data_title(name),
+            dataset_name=data_title(about),
             dataset_config=row["protocol"],
             metric_type=row["metric"],
             metric_name=score_name(row),
@@ -200,13 +202,13 @@ def licence(config: Config) -> str:
     """On whose terms the weights can be used, as far as the kit knows."""
     if config.dataset == "toy":
         return "MIT, as the kit, which draws the images itself."
+    said = "The weights were trained on images that have terms of their own"
     if source := SOURCES.get(config.dataset):
-        own = f"those of [{source.title}]({source.home}) say: {source.terms}"
+        said += f". [{source.title}]({source.home}): {source.terms}."
     else:
-        own = "see the data set's own terms"
-    said = f"The weights were trained on images that have terms of their own: {own}."
+        said += ": see the data set's own terms."
     if config.backbone != "embedded":
         said += (
-            f" So have the pretrained weights of `{config.backbone}` that the training began with."
+            f" The weights of `{config.backbone}` that the training began with have theirs, too."
         )
     return said
