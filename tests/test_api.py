@@ -73,3 +73,11 @@ def test_a_finished_run_codes_images_from_a_wheel(installed, folder_run, tmp_pat
     )
     from_wheel = run(script, tmp_path, installed)
     assert from_wheel == f"{fdhmfe.open_run(folder_run).encode([image]).tolist()}\n"
+
+
+@pytest.mark.slow
+def test_the_kit_s_own_model_comes_with_a_wheel(installed, tmp_path):
+    image = save_image(tmp_path / "a.jpg", 1)
+    script = "import fdhmfe; print(fdhmfe.from_pretrained('toy').encode(['a.jpg']).tolist())"
+    from_wheel = run(script, tmp_path, installed)
+    assert from_wheel == f"{fdhmfe.from_pretrained('toy').encode([image]).tolist()}\n"

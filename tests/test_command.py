@@ -34,7 +34,7 @@ def test_help_lists_every_command_on_a_line(capsys):
     assert main(["--help"]) == 0
     listed = re.findall(r"^  (\w+) +\S.{10,}$", capsys.readouterr().out, flags=re.M)
     runs = ["reproduce", "train", "sweep", "tune"]
-    assert listed == [*runs, "data", "check", "encode", "search", "explore"]
+    assert listed == [*runs, "data", "check", "encode", "search", "explore", "share"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_help_lists_every_setting_with_meaning_and_default(command, without, cap
         assert bool(found) == (name not in without), name
 
 
-@pytest.mark.parametrize("command", ["data", "check", "encode", "explore"])
+@pytest.mark.parametrize("command", ["data", "check", "encode", "explore", "share"])
 def test_help_of_the_other_commands_names_what_they_need(command, capsys):
     said = help_of(command, capsys)
     assert COMMANDS[command].__doc__.splitlines()[0] in said
@@ -86,6 +86,7 @@ def test_a_misspelt_command_or_option_gets_the_nearest(capsys):
         (["reproduce", "--only", "losses", "--bits", "12"], "no notebook here has a parameter"),
         (["encode", "nothing", "nowhere", "out"], "nothing is not a finished run"),
         (["explore", "nothing", "--out", "page.html"], "nothing is not a finished run"),
+        (["share", "nothing", "model"], "nothing is not a finished run"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(words, message, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """What a newcomer meets before the method: environment, lock, make, citation."""
 
 import doctest
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,11 @@ import fdhmfe
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOI = "10.19304/J.ISSN1000-7180.2024.0799"
-CONDA_NAMES = {"pytorch": "torch", "pytorch_geometric": "torch-geometric"}
+CONDA_NAMES = {
+    "pytorch": "torch",
+    "pytorch_geometric": "torch-geometric",
+    "huggingface_hub": "huggingface-hub",
+}
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -162,3 +167,16 @@ def test_citation():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert citation["version"] == fdhmfe.__version__
     assert [reference["doi"] for reference in citation["references"]] == [DOI]
+
+
+def test_an_archive_gets_the_metadata_of_the_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    archive = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    for name in ("title", "version", "license"):
+        assert archive[name] == citation[name]
+    assert archive["upload_type"] == citation["type"] == "software"
+    assert [each["name"] for each in archive["creators"]] == [
+        each["name"] for each in citation["authors"]
+    ]
+    (paper,) = archive["related_identifiers"]
+    assert (paper["identifier"], paper["scheme"]) == (DOI, "doi")

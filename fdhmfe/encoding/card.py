@@ -157,7 +157,7 @@ def score_table(scores: pd.DataFrame) -> str:
     """The model's own scores in Markdown: a row per protocol, a column per metric."""
     shown = scores.assign(score=scores.apply(score_name, axis=1), value=100 * scores.value)
     keys = ["protocol", "n_query", "n_database"]
-    wide = shown.pivot(index=keys, columns="score", values="value")[shown.score.unique()]
+    wide = shown.pivot_table(index=keys, columns="score", values="value", sort=False)
     wide = wide.reset_index().rename(columns={"n_query": "queries", "n_database": "database"})
     wide.insert(1, "searched", wide.protocol.map(MEANINGS).fillna("to choose settings by"))
     return wide.to_markdown(index=False, floatfmt=".1f")
