@@ -123,7 +123,7 @@ def test_nothing_but_its_folder_is_needed_for_the_codes_of_the_run(place, kind):
     np.testing.assert_array_equal(own["relaxed"], run["relaxed"])
 
 
-def test_a_model_is_opened_by_every_door_and_shared_again(place, tmp_path, capsys):
+def test_a_model_is_opened_by_every_door_and_shared_again(place, tmp_path, own_cache, capsys):
     folder, images = place / "models" / "0", sorted((place / "images").iterdir())
     model, codes = fdhmfe.from_pretrained(folder), np.load(place / "codes" / "0.npz")["codes"]
     for other in (open_run(folder), TrainedRun.from_pretrained(str(folder))):
@@ -139,6 +139,9 @@ def test_a_model_is_opened_by_every_door_and_shared_again(place, tmp_path, capsy
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
     assert main(["encode", str(folder), str(place / "images"), str(tmp_path / "codes")]) == 0
     assert f"{len(images)} images encoded, 0 unreadable" in capsys.readouterr().out
+    words = ["search", str(images[0]), "--in", str(place / "images"), "--run", str(folder)]
+    assert main([*words, "--out", str(tmp_path / "found")]) == 0
+    assert "distances in bits" in capsys.readouterr().out
 
 
 def test_the_command_shares_a_run_once(folder_run, tmp_path, capsys):
