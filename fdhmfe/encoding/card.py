@@ -61,12 +61,10 @@ def own_rows(folder: Path) -> pd.DataFrame:
 
 def runs_alike(folder: Path) -> pd.DataFrame:
     """mAP rows of a run, and of those in its results' tables that differ from it in OTHER alone."""
-    own = own_rows(folder)
+    own, output_dir = own_rows(folder), folder.parent.parent
     own = own[own.metric == "mAP"]
-    runs = ledger.rows(folder.parents[1], ledger.RUNS)
+    runs = ledger.rows(output_dir, ledger.RUNS)
     runs = runs[runs.run_id != folder.name]
-    if runs.empty:
-        return own
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
     same = [name for name in read_json(folder / "config.json") if name not in aside]
@@ -74,11 +72,13 @@ def runs_alike(folder: Path) -> pd.DataFrame:
         same.append("backbone_id")
     if made["dataset"] == "folder":  # two folders have the same name
         same.append("dataset_hash")
+    if not {*same, *OTHER} <= {*runs.columns}:  # no tables, or those of another version
+        return own
     for name in same:
         runs = runs[runs[name].astype(str) == str(made[name])]
     held_out = (runs.protocol != made["protocol"]) | (runs.fold != made["fold"])
     runs = runs[held_out | (runs.dataset_hash == made["dataset_hash"])]
-    others = headline(ledger.rows(folder.parents[1], ledger.METRICS))
+    others = headline(ledger.rows(output_dir, ledger.METRICS))
     others = others[others.run_id.isin(runs.run_id) & ~others.method.isin(REFERENCES)]
     return pd.concat([own, others])
 

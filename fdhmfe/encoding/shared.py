@@ -67,14 +67,15 @@ def read(folder: Path) -> Stored:
     with sound(path):
         settings, expected = dict(about["settings"]), about["sha256"]
         size, mean, std, resampling = (about["preprocessing"][n] for n in Preprocessing._fields)
-        refuse_own_code(settings, "such a model is not opened")  # before anything is imported
+    refuse_own_code(settings, f"{path} is not used")  # before `load` imports it
+    with sound(path):
         config = load(**settings)
     path = folder / WEIGHTS
     with sound(path):
         if file_hash(path) != expected:
             raise ValueError(f"its SHA-256 is not that in {ABOUT}")
         state = load_file(path)
-        refuse_broken(state, "such a model is of no use")
+    refuse_broken(state, f"{path} is of no use")
     return Stored(about, config, Preprocessing(size, tuple(mean), tuple(std), resampling), state)
 
 
@@ -119,8 +120,8 @@ def is_shared(folder: Path) -> bool:
 def refuse_own_code(settings: Mapping[str, Any], so: str) -> None:
     """ValueError if a part of the method is "module:Name": opening the model would run that."""
     for part in PARTS:
-        if ":" in str(settings[part]):
-            raise ValueError(f"{part}={settings[part]!r} is code that is not in the kit: {so}")
+        if ":" in str(value := settings.get(part)):
+            raise ValueError(f"{part}={value!r} is code that is not in the kit: {so}")
 
 
 def refuse_broken(state: Mapping[str, Tensor], so: str) -> None:
@@ -131,14 +132,14 @@ def refuse_broken(state: Mapping[str, Tensor], so: str) -> None:
 
 
 def find(name: str | Path, revision: str | None) -> Path:
-    """The folder of a model: one of `SHIPPED`, a path, or fetched from the Hub (OWNER/NAME).
+    """The folder of a model: a name in `SHIPPED`, a path, or fetched from the Hub (OWNER/NAME).
 
     What was fetched is kept. With HF_HUB_OFFLINE=1 only that is used; HF_ENDPOINT names another
     Hub. Raises ValueError for a name that can be none of these, ConnectionError if the Hub does not
     give it.
     """
-    if str(name) in SHIPPED:
-        return SHIPPED[str(name)]
+    if isinstance(name, str) and name in SHIPPED:
+        return SHIPPED[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder.absolute()
