@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import Preprocessing
-from fdhmfe.features.backbone import StageBackbone, stage_extractor
+from fdhmfe.features.backbone import (
+    ChannelsFirst,
+    StageBackbone,
+    stage_extractor,
+    torchvision_network,
+)
 from fdhmfe.features.embedded import EmbeddedNet
 from fdhmfe.features.receptive_field import stage_views
 from fdhmfe.network import HashNetwork
@@ -92,10 +96,12 @@ def blank_backbone(config: Config, pre: Preprocessing) -> StageBackbone:
     if config.backbone == "embedded":
         extractor = stage_extractor(EmbeddedNet(outputs=1), stages, size)
     elif name == config.backbone:
-        extractor = stage_extractor(get_model(name, weights=None), stages, size)
+        extractor = stage_extractor(torchvision_network(name), stages, size)
     else:
         create = partial(timm.create_model, name, features_only=True)
         depth = len(create().feature_info)  # type: ignore[arg-type]
         extractor = create(out_indices=tuple(range(depth - stages, depth)))
+        if getattr(extractor, "output_fmt", "NCHW") == "NHWC":
+            extractor = ChannelsFirst(extractor)
     backbone = StageBackbone(extractor, config.grid, pre).eval()
     return backbone.to(memory_format=torch.channels_last)

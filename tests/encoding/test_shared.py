@@ -28,7 +28,7 @@ from fdhmfe.runs import experiment, ledger
 from fdhmfe.runs.results import read_codes, read_map, read_metrics
 from fdhmfe.support.files import file_hash, read_json, write_json
 
-SMALL, TINY = "mobilenet_v3_small", "timm/test_efficientnet"  # of random weights
+SMALL = "mobilenet_v3_small"
 KINDS = {
     "embedded backbone": {},
     "embedded, fine-tuned": {"trainable": "all", "workers": 0},
@@ -39,7 +39,8 @@ KINDS = {
     "torchvision, tail": {"backbone": SMALL, "trainable": "tail"},
     "torchvision, parts refined": {"backbone": SMALL, "trainable": "tail", "method": "semicon"},
     "torchvision, fine-tuned": {"backbone": SMALL, "trainable": "all", "workers": 0},
-    "timm": {"backbone": TINY},
+    "timm": {"backbone": "timm/test_efficientnet"},
+    "timm, channels last": {"backbone": "timm/test_mambaout", "grid": 2},
     "classes held out": {"protocol": "folds", "method": "csq"},
 }
 # Opens models where nothing can be asked of another machine
