@@ -1,8 +1,8 @@
 """Make the model that comes with the kit anew: python tools/toy_model.py.
 
 It is a run of profile quick whose tail is trained, shared into fdhmfe/encoding/toy. For its card,
-there are runs with other seeds, and one with classes held out. All of them take about a quarter of
-an hour on two cores; those in results/quick are taken as they are.
+there are runs with other seeds and with classes held out, whose backbones are trained first: that
+takes long. Runs that are finished in results/quick are taken as they are.
 """
 
 import argparse
