@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -89,7 +90,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     A killed process leaves `path` as it was. The temporary name carries machine and process, so two
     writers never share it; it is removed when the block fails or, after a kill, by the next writer.
-    Raises StorageError where the disk is full or the folder cannot be written.
+    Whoever writes it, the file gets the permissions that the umask says. Raises StorageError where
+    the disk is full or the folder cannot be written.
     """
     path = Path(path)
     stem = f".{path.name}.{platform.node()}"
@@ -100,12 +102,24 @@ def atomic(path: Path) -> Iterator[Path]:
             if not psutil.pid_exists(int(left.name.split(".")[-2])):
                 left.unlink(missing_ok=True)
         try:
+            mode = fresh_mode(partial)
             yield partial
             with open(partial, "rb+") as handle:
                 os.fsync(handle.fileno())
+            os.chmod(partial, mode)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def fresh_mode(path: Path) -> int:
+    """The permissions of a new, empty file at `path`: those that the umask says.
+
+    Libraries that write to a file of their own and rename it, as safetensors does, make it private.
+    """
+    path.unlink(missing_ok=True)
+    path.touch()
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -152,8 +166,20 @@ def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = Fa
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
+        open_to_others(partial)
         os.replace(partial, folder)
     return folder
+
+
+def open_to_others(folder: Path) -> None:
+    """Give all files below a folder the permissions that the umask says: see `fresh_mode`."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    probe = folder / ".mode"
+    mode = fresh_mode(probe)
+    probe.unlink()
+    for path in files:
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            os.chmod(path, mode)
 
 
 def reserve(path: Path) -> None:

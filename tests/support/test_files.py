@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,36 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
     with atomic(tmp_path / "table.csv") as partial:
         partial.touch()
     assert names(tmp_path) == sorted([others[1], elsewhere, "other.csv", "table.csv"])
+
+
+@pytest.fixture(params=[0o022, 0o077], ids=oct)
+def umask(request) -> Iterator[int]:
+    """The umask of this process, for as long as a test takes."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def write_private(path: Path) -> None:
+    """What a library leaves that renames a temporary file of its own, which only we may read."""
+    save_file({"a": torch.zeros(1)}, path)
+    os.chmod(path, 0o600)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("write", [Path.touch, write_private])
+def test_files_have_the_permissions_that_the_umask_says(tmp_path, umask, write):
+    def build(partial: Path) -> None:
+        (partial / "deep").mkdir()
+        write(partial / "deep" / "file")
+
+    with atomic(tmp_path / "file") as partial:
+        write(partial)
+    folder = build_once(tmp_path / "folder", build)
+    (tmp_path / "opened").touch()
+    assert names(folder) == ["deep"]
+    for path in (tmp_path / "file", folder / "deep" / "file", tmp_path / "opened"):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_json_round_trip_and_a_broken_file_is_named(tmp_path):

@@ -57,7 +57,7 @@ def unpack(source: Source, archives: list[Archive], root: Path, partial: Path) -
     for archive in archives:
         (partial / archive.into).mkdir(parents=True, exist_ok=True)
         if archive.name.endswith(".mat"):
-            shutil.copy(root / archive.name, partial / archive.into)
+            shutil.copyfile(root / archive.name, partial / archive.into / archive.name)
         else:
             extract(root / archive.name, partial / archive.into)
     if not (partial / source.folder / source.marker).exists():
