@@ -25,9 +25,11 @@ def parser(description, name):
 
 def in_own_process(threads, function, *arguments):
     """What the function returns, called in a new process on that many threads."""
+    from fdhmfe.support.processes import end_with_parent  # found from here on
+
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process below
     # spawn: a forked process would keep this one's threads
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as process:
         return process.submit(function, *arguments).result()
 
 

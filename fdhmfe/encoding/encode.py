@@ -28,6 +28,7 @@ from fdhmfe.encoding.trained import BATCH, TrainedRun, open_run
 from fdhmfe.features.cache import read_ahead
 from fdhmfe.runs.results import write_csv, write_npz
 from fdhmfe.support.files import file_hash, write_json
+from fdhmfe.support.processes import end_with_parent
 from fdhmfe.support.progress import watched
 
 DECODERS = 4  # threads that decode images
@@ -56,7 +57,7 @@ def encode(
     job = plan(images, out, run, shard_size)
     threads = max(1, torch.get_num_threads() // processes)
     torch.set_num_threads(threads)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent) as pool:
         others = range(processes - 1)
         helpers = [pool.submit(help_out, folder, places, job, threads) for _ in others]
         work(run, job, partial(next, gauge(job)))

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import papermill
 import psutil
+import zmq
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config as KernelConfig
 
@@ -131,7 +132,7 @@ def execute(notebook: Path, job: Job) -> str:
     try:
         say(f"{name} ...")
         made_from = origin(notebook, job)
-        with writing(output), TemporaryDirectory() as sockets:
+        with writing(output), kernel_address() as address:
             output.parent.mkdir(parents=True, exist_ok=True)
             papermill.execute_notebook(
                 str(notebook),
@@ -142,8 +143,7 @@ def execute(notebook: Path, job: Job) -> str:
                 stdout_file=Labelled(name, sys.stdout),
                 stderr_file=Labelled(name, sys.stderr),
                 iopub_timeout=300,  # the default, 4 s, is too short on a busy machine
-                # Sockets in an own folder, not TCP ports: no two kernels can take the same one.
-                config=KernelConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+                config=KernelConfig({"KernelManager": address}),
             )
             record(output, made_from, written_since(started, job.output_dir))
     except PapermillExecutionError as error:
@@ -151,6 +151,18 @@ def execute(notebook: Path, job: Job) -> str:
     except Exception as error:  # a kernel died, or the disk is full: others may succeed
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+@contextmanager
+def kernel_address() -> Iterator[dict[str, str]]:
+    """Where a kernel listens: at sockets in a folder of its own, so no other kernel can take them.
+
+    At ports of its own choice (TCP) where the system has no such sockets, or where their paths
+    would be longer than it allows.
+    """
+    with TemporaryDirectory() as folder:
+        fits = len(os.fsencode(f"{folder}/k-5")) <= zmq.IPC_PATH_MAX_LEN  # the last of five sockets
+        yield {"transport": "ipc", "ip": f"{folder}/k"} if fits else {}
 
 
 class Labelled:

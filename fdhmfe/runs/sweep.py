@@ -21,6 +21,7 @@ from fdhmfe.data.door import open_dataset
 from fdhmfe.runs import experiment, ledger
 from fdhmfe.runs.inputs import READ, open_backbone
 from fdhmfe.runs.results import run_folder, run_id, source_hash
+from fdhmfe.support.processes import end_with_parent
 from fdhmfe.support.progress import progress
 
 TRIES = 3  # rounds (set by hand): if a worker dies, the next round does the missing runs
@@ -147,7 +148,8 @@ def engine(jobs: int, scheduler: str | None) -> Iterator[Parallel]:
     Raises ValueError if a worker has several threads: they would share one random generator.
     """
     if not scheduler:
-        yield Parallel(jobs, backend="loky", return_as="generator_unordered", batch_size=1)
+        local = dict(backend="loky", initializer=end_with_parent)
+        yield Parallel(jobs, **local, return_as="generator_unordered", batch_size=1)
         return
     try:
         from distributed import Client

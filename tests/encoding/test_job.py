@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from conftest import save_image, write_folder
@@ -121,6 +122,22 @@ def test_killed_three_times_it_ends_with_identical_shards(
     assert contents(out) == contents(uninterrupted)
     assert job.read_identity(out) == job.read_identity(uninterrupted)
     assert not list(out.rglob("*.partial"))
+
+
+def test_a_kill_of_the_command_ends_its_processes_and_it_goes_on(
+    run, photographs, uninterrupted, tmp_path
+):
+    out = tmp_path / "codes"
+    process = start(run, photographs, out, "--processes", "2", stdout=subprocess.DEVNULL)
+    while not shards(out) and process.poll() is None:
+        time.sleep(0.01)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert started
+    assert not psutil.wait_procs(started, timeout=30)[1]
+    assert main(command(run, photographs, out)[3:]) == 0
+    assert contents(out) == contents(uninterrupted)
 
 
 def test_processes_share_the_list(run, photographs, uninterrupted, tmp_path):

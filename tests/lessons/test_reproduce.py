@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,21 @@ def test_what_failed_is_named_with_its_error_and_run_again(ladder, capsys):
     assert run(ladder, capsys) == (0, executed, "")
 
 
+@pytest.mark.parametrize("length", [40, 90, 108, 200])
+def test_notebooks_run_however_long_the_path_of_the_temporary_folder(
+    ladder, capsys, tmp_path, monkeypatch, length
+):
+    place = Path(
+        "/tmp" if os.name == "posix" else tmp_path, f"fdhmfe-{os.getpid()}-".ljust(length, "x")
+    )
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    assert run(ladder, capsys) == (0, ["00_first", "09_tables", "10_third"], "")
+    assert not list(place.iterdir())
+    place.rmdir()
+
+
 ALONE = """
 import time
 from pathlib import Path
@@ -136,19 +152,26 @@ def test_none_runs_beside_the_tables_over_all_runs():
 
 
 SWEEPS = """
-import multiprocessing, os, sys, time
+import os, sys, time
+from joblib import delayed
 from pathlib import Path
+from fdhmfe.runs.sweep import engine
 sys.stdout.write("no end of line")
-worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-worker.start()
 notes = Path(results_dir).with_name("processes")
-notes.with_suffix(".new").write_text(f"{os.getpid()} {worker.pid}")
-notes.with_suffix(".new").rename(notes)
-time.sleep(600)
+
+def work(seconds):
+    new = notes.with_suffix(".new")
+    new.write_text(f"{os.getppid()} {os.getpid()}")
+    new.rename(notes)
+    time.sleep(seconds)
+
+with engine(2, None) as parallel:
+    list(parallel([delayed(work)(600)]))
 """
 
 
-def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladder, capsys):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_what_ends_the_command_ends_kernels_and_keeps_what_is_done(ladder, capsys, by):
     write_notebook(ladder, "09_tables", SWEEPS)
     notes, results = ladder.parent / "processes", str(ladder.parent / "results")
     code = (
@@ -166,14 +189,15 @@ def test_an_interrupt_ends_kernels_and_their_workers_and_keeps_what_is_done(ladd
         )
         try:
             wait_until(notes.exists)
-            command.send_signal(signal.SIGINT)
-            assert command.wait(timeout=30) == 130
+            command.send_signal(by)
+            assert command.wait(timeout=30) == (130 if by == signal.SIGINT else -by)
         finally:
             command.kill()
         said.seek(0)
         lines = said.read().splitlines()
-    assert "09_tables: no end of line" in lines
-    assert lines[-1] == "interrupted; what is finished is kept: give the command again"
+    if by == signal.SIGINT:
+        assert "09_tables: no end of line" in lines
+        assert lines[-1] == "interrupted; what is finished is kept: give the command again"
     wait_until(lambda: all(has_ended(int(number)) for number in notes.read_text().split()))
     write_notebook(ladder, "09_tables")
     assert run(ladder, capsys)[:2] == (0, ["09_tables", "10_third"])

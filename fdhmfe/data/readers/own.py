@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
+from joblib import parallel_config
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import DataError, first_ten
@@ -22,6 +23,7 @@ from fdhmfe.data.toy import species
 from fdhmfe.support.files import build_once, content_hash
 from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import home
+from fdhmfe.support.processes import end_with_parent
 
 LEEDS_SPECIES = (
     "Danaus plexippus",
@@ -51,7 +53,8 @@ def toy_folder(config: Config) -> Path:
         test_per_class=config.toy_test,
     )
     folder = home() / "data" / "toy" / content_hash(sizes, toy_source())
-    return build_once(folder, lambda partial: species.write_tree(partial, **sizes))
+    with parallel_config(backend="loky", initializer=end_with_parent):
+        return build_once(folder, lambda partial: species.write_tree(partial, **sizes))
 
 
 def read_leeds(root: Path) -> Reading:
