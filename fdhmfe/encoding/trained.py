@@ -28,13 +28,12 @@ from fdhmfe.data.views import Preprocessing, view_image
 from fdhmfe.encoding import card, shared
 from fdhmfe.encoding.parts import Pixels, Rounded, assembled, blank_backbone, fitting
 from fdhmfe.features.backbone import StageBackbone
-from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.features.weights import recipe, shipped_recipe
 from fdhmfe.network import HashNetwork, Output, binarise
 from fdhmfe.runs.experiment import build_model
 from fdhmfe.runs.inputs import Inputs, open_backbone, prepare
-from fdhmfe.runs.results import read_codes
-from fdhmfe.support.files import content_hash, file_hash, read_json
+from fdhmfe.runs.results import read_codes, read_environment, read_settings, read_state
+from fdhmfe.support.files import content_hash, file_hash
 from fdhmfe.support.places import resolve
 from fdhmfe.training.coders import Coder
 from fdhmfe.training.finetune import FineTuned, head_maps
@@ -77,7 +76,7 @@ class TrainedRun:
     @cached_property
     def model_id(self) -> str:
         """A hash of what makes the codes: weights of head and backbone, image size, and coder."""
-        backbone = read_json(self.folder / "env.json")["backbone_id"]
+        backbone = read_environment(self.folder, "backbone_id")["backbone_id"]
         weights = file_hash(self.folder / "model.safetensors")
         coder = self.config.composition.coder
         return content_hash(weights, backbone, self.config.image_size, coder)
@@ -168,8 +167,8 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
     """Open a finished run; `data_dir` and `weights` say where its files are if they have moved.
 
     The data set is opened only if the embedded backbone was trained on it. A shared model's folder
-    is opened, too. Raises ValueError if the folder is neither, if its backbone has other weights
-    than then, or if another version made it.
+    is opened, too. Raises ValueError if the folder is neither, if a file of it is missing or
+    damaged, if its backbone has other weights than then, or if another version made it.
     """
     folder = resolve(str(folder))
     if shared.is_shared(folder):
@@ -178,7 +177,7 @@ def open_run(folder: str | Path, data_dir: str = "", weights: str = "") -> Train
         return from_pretrained(folder)
     config = read_config(folder, data_dir, weights)
     backbone = run_backbone(folder, config)
-    state = read_state_dict(folder / "model.safetensors")
+    state = read_state(folder)
     run = TrainedRun(folder, config, *assembled(config, backbone, class_count(folder, state)))
     with fitting(folder, "train again"):
         run.method.load_state(state)
@@ -220,7 +219,7 @@ def read_config(folder: Path, data_dir: str, weights: str) -> Config:
             "metrics.csv, or make one with notebook 08_train"
         )
     try:
-        config = Config(**read_json(folder / "config.json"))
+        config = Config(**read_settings(folder))
     except TypeError as error:
         raise ValueError(f"{folder} was made by another version ({error}): train again") from None
     return replace(config, data_dir=data_dir or config.data_dir, weights=weights or config.weights)
@@ -236,7 +235,7 @@ def run_backbone(folder: Path, config: Config) -> StageBackbone:
     backbone, found = open_backbone(config, dataset)
     if config.trainable == "all":
         return backbone  # the run's own weights take the place of these
-    made = read_json(folder / "env.json")["backbone_id"]
+    made = read_environment(folder, "backbone_id")["backbone_id"]
     if made != found:
         raise ValueError(
             f"{folder.name} was trained with backbone weights {made}, not {found}: give the right "
@@ -248,7 +247,7 @@ def run_backbone(folder: Path, config: Config) -> StageBackbone:
 def run_dataset(folder: Path, config: Config) -> Dataset:
     """The data set of the run in `folder`; ValueError if its images are not those of the run."""
     dataset = open_dataset(config)
-    if read_json(folder / "env.json")["dataset_hash"] != dataset.hash:
+    if read_environment(folder, "dataset_hash")["dataset_hash"] != dataset.hash:
         raise ValueError(
             f"{folder.name} was trained on other images than those in {dataset.root}: "
             "give the right data_dir, or train again"

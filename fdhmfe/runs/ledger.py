@@ -11,10 +11,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from fdhmfe.runs.results import PLACES, read_metrics, same_codes, write_csv
-from fdhmfe.support.files import locked, read_json
+from fdhmfe.runs.results import (
+    COLUMNS,
+    PLACES,
+    SHOWN,
+    read_environment,
+    read_metrics,
+    read_settings,
+    read_table,
+    same_codes,
+    write_csv,
+)
+from fdhmfe.support.files import locked
 
 METRICS, RUNS = "map.csv", "runs.csv"
+RUN_COLUMNS = ("run_id", *SHOWN, "source_hash")  # of runs.csv, among others
 # Text, also where it happens to look like a number: 0123, or 12e5
 HASHES = dict.fromkeys(("source_hash", "commit", "dataset_hash", "backbone_id"), str)
 
@@ -23,7 +34,7 @@ def run_list(folders: Iterable[Path]) -> pd.DataFrame:
     """One row per run: its settings (but those in PLACES), its environment, what it took."""
     rows = []
     for folder in folders:
-        settings, made = (read_json(folder / f"{name}.json") for name in ("config", "env"))
+        settings, made = read_settings(folder), read_environment(folder, "source_hash")
         kept = {name: value for name, value in settings.items() if name not in PLACES}
         rows.append({"run_id": folder.name, **kept, **made})
     return pd.DataFrame(rows)
@@ -48,19 +59,30 @@ def record(output_dir: Path, folders: Sequence[Path]) -> None:
 
 
 def rows(output_dir: Path, name: str) -> pd.DataFrame:
-    """The rows of a table that count for the code here; empty fields are empty strings."""
+    """The rows of a table that count for the code here; empty fields are empty strings.
+
+    A run counts only if both tables have it.
+    """
     tables = output_dir / "tables"
-    if not (tables / RUNS).exists() or not (tables / name).exists():
+    if not (tables / RUNS).exists() or not (tables / METRICS).exists():
         return pd.DataFrame({"run_id": []})
-    runs = pd.read_csv(tables / RUNS, usecols=["run_id", "source_hash"], dtype=str)
+    read_in = {each: read(tables / each) for each in (METRICS, RUNS)}
+    runs = read_in[RUNS]
     known = runs.run_id[runs.source_hash.isin(same_codes())]
-    table = read(tables / name)
-    return table[table.run_id.isin(known)]
+    known = known[known.isin(read_in[METRICS].run_id)]
+    return read_in[name][read_in[name].run_id.isin(known)]
 
 
 def read(path: Path) -> pd.DataFrame:
-    """One of the tables as it is, whatever code made its rows; empty fields are empty strings."""
-    return pd.read_csv(path, keep_default_na=False, low_memory=False, dtype=HASHES)
+    """One of the tables as it is, whatever code made its rows; empty fields are empty strings.
+
+    Raises ValueError if it is damaged.
+    """
+    advice = (
+        "put a whole copy in its place (from git, if it is committed), or delete it: runs whose "
+        "folders are here are entered again, others are made again"
+    )
+    return read_table(path, COLUMNS if path.name == METRICS else RUN_COLUMNS, advice, HASHES)
 
 
 def rows_of(output_dir: Path, name: str, run_ids: Sequence[str]) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 """Run folders and tidy tables: every published number is a row that some run wrote."""
 
+import csv
 import io
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
@@ -15,12 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from fdhmfe.config.methods import REFERENCES
-from fdhmfe.config.settings import Config
+from fdhmfe.config.settings import TYPES, Config, check_type
 from fdhmfe.runs.scoring import CODE_ARRAYS, READ_OUT
-from fdhmfe.support.files import atomic, content_hash, json_bytes, read_json
+from fdhmfe.support.files import atomic, content_hash, json_bytes, read_record, readable
 from fdhmfe.support.identity import code_identity
 from fdhmfe.support.places import PACKAGE, REPOSITORY, in_checkout, shipped
 
@@ -73,17 +74,22 @@ def same_codes() -> frozenset[str]:
     """
     table, known = shipped("results/same_codes.csv"), {source_hash()}
     if table.is_file():
-        pairs = pd.read_csv(table, usecols=["before", "after"], dtype=str).to_numpy().tolist()
+        advice, columns = "put a whole copy in its place, from git", ["before", "after"]
+        read = read_table(table, columns, advice, dict.fromkeys(columns, str))
+        pairs = read[columns].to_numpy().tolist()
         for _ in pairs:  # the longest chain
             known.update(*(pair for pair in pairs if known.intersection(pair)))
     return frozenset(known)
 
 
 def is_finished(folder: Path) -> bool:
-    """True if the run is whole (metrics.csv is written last) and this code would make it alike."""
+    """True if the run is whole (metrics.csv is written last) and this code would make it alike.
+
+    Raises ValueError if env.json is missing or damaged all the same.
+    """
     if not (folder / "metrics.csv").exists():
         return False
-    return read_json(folder / "env.json")["source_hash"] in same_codes()
+    return str(read_environment(folder, "source_hash")["source_hash"]) in same_codes()
 
 
 def environment() -> dict[str, Any]:
@@ -164,15 +170,70 @@ def npz_bytes(arrays: Mapping[str, ArrayLike]) -> bytes:
     return buffer.getvalue()
 
 
+def make_again(folder: Path) -> str:
+    """What to do about a run's file that is missing or damaged."""
+    return f"delete the folder {folder} and make the run again (fdhmfe train, with its settings)"
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings in a run's config.json, also those that only another version has."""
+    path, advice = folder / "config.json", make_again(folder)
+    stored = read_record(path, ("dataset", "method", "bits"), advice)
+    with readable(path, advice):
+        return {k: check_type(k, v, TYPES[k]) if k in TYPES else v for k, v in stored.items()}
+
+
+def read_environment(folder: Path, *names: str) -> dict[str, Any]:
+    """What a run's env.json says: these names at least."""
+    return read_record(folder / "env.json", names, make_again(folder))
+
+
+def read_state(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a run's model.safetensors."""
+    path = folder / "model.safetensors"
+    with readable(path, make_again(folder)):
+        return load_file(path)
+
+
 def read_codes(folder: Path) -> dict[str, np.ndarray]:
     """The four arrays of a run's codes.npz."""
-    with np.load(folder / "codes.npz") as stored:
+    path = folder / "codes.npz"
+    with readable(path, make_again(folder)), np.load(path) as stored:
         return {name: stored[name] for name in CODE_ARRAYS}
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """A run's losses by epoch; no rows if it has none."""
+    return read_table(folder / "history.csv", ["epoch"], make_again(folder))
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
     """The metric rows of one run; an empty field is an empty string, not NaN."""
-    return pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+    path = folder / "metrics.csv"
+    table = read_table(path, COLUMNS, make_again(folder))
+    with readable(path, make_again(folder)):
+        pd.to_numeric(table.value)
+        if set(table.run_id) != {folder.name}:
+            raise ValueError("it holds rows of another run, or none")
+    return table
+
+
+def read_table(
+    path: Path, columns: Iterable[str], advice: str, dtype: Mapping[str, type] | None = None
+) -> pd.DataFrame:
+    """A CSV file, which must have these columns and hold whole rows. Empty fields are "".
+
+    Raises ValueError with the advice if it is missing or damaged.
+    """
+    with readable(path, advice):
+        text = path.read_text(encoding="utf-8")
+        widths = {len(row) for row in csv.reader(io.StringIO(text))}
+        table = pd.read_csv(io.StringIO(text), keep_default_na=False, low_memory=False, dtype=dtype)
+        if missing := [name for name in columns if name not in table]:
+            raise ValueError(f"it lacks the columns {', '.join(missing)}")
+        if not text.endswith("\n") or len(widths) > 1:
+            raise ValueError("it is cut short")
+    return table
 
 
 def read_map(folder: Path, protocol: str = "") -> float:
@@ -187,7 +248,7 @@ def read_map(folder: Path, protocol: str = "") -> float:
 
 def read_facts(folder: Path) -> dict[str, float]:
     """Seconds and trained parameters of a run; with masks, the shares on the object as well."""
-    stored = read_json(folder / "env.json")
+    stored = read_environment(folder)
     names = ("seconds", "parameters", "kept_on_object", "object_share")
     return {name: stored[name] for name in names if name in stored}
 

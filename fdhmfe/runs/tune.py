@@ -22,6 +22,7 @@ from fdhmfe.config.profiles import KEYS, PROFILES, TUNED
 from fdhmfe.config.settings import Config, load
 from fdhmfe.runs import ledger, results
 from fdhmfe.runs.sweep import collect
+from fdhmfe.support.files import readable
 
 BUDGET = 9  # trials per method, the same for all: set by hand, for an hour or two in all
 FACTOR = 3.0  # between neighbours on an axis of numbers
@@ -133,6 +134,7 @@ def merged(path: Path, fresh: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Fresh rows, after the rows of a file (if any) that differ from all of them in `names`."""
     if not path.exists():
         return fresh
-    known = pd.read_csv(path)
-    replaced = known.set_index(names).index.isin(fresh.set_index(names).index)
+    with readable(path, "put a whole copy in its place, or delete it and tune again"):
+        known = pd.read_csv(path)
+        replaced = known.set_index(names).index.isin(fresh.set_index(names).index)
     return pd.concat([known[~replaced], fresh])

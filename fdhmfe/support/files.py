@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -138,6 +138,34 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+@contextmanager
+def readable(path: Path, advice: str) -> Iterator[None]:
+    """Within the block, a missing or damaged `path` becomes a ValueError, which gives the advice.
+
+    A file that the system refuses to read may be whole: that error stays as it is.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: {advice}") from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path} is damaged ({reason}): {advice}") from error
+
+
+def read_record(path: Path, names: Iterable[str], advice: str) -> dict[str, Any]:
+    """The JSON object in a file, which must have these names. Errors as in `readable`."""
+    with readable(path, advice):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("it is no JSON object")
+        if missing := [name for name in names if name not in stored]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+    return stored
 
 
 def build_once(folder: Path, build: Callable[[Path], None], *, resume: bool = False) -> Path:

@@ -18,7 +18,7 @@ from fdhmfe.features.weights import SHIPPED
 from fdhmfe.network import Output, binarise
 from fdhmfe.runs import experiment
 from fdhmfe.runs.results import read_codes
-from fdhmfe.support.files import file_hash, write_json
+from fdhmfe.support.files import file_hash, read_json, write_json
 
 
 @pytest.fixture
@@ -183,7 +183,8 @@ def test_what_is_no_finished_run_is_said(folder_run, tmp_path):
         open_run(tmp_path)
     broken = tmp_path / folder_run.name
     shutil.copytree(folder_run, broken)
-    (broken / "config.json").write_text('{"profile": "smoke", "colour": 3}')
+    settings = read_json(broken / "config.json")
+    write_json(broken / "config.json", {**settings, "colour": 3})
     with pytest.raises(ValueError, match=r"another version.*colour"):
         open_run(broken)
 

@@ -120,7 +120,9 @@ def test_nothing_to_record_writes_nothing(tmp_path):
 
 
 def test_run_list_holds_settings_and_environment_but_no_places(tmp_path):
-    write_json(tmp_path / "run" / "config.json", {"bits": 12, "data_dir": "private", "reuse": True})
-    write_json(tmp_path / "run" / "env.json", {"torch": "2.15.0"})
+    settings, made = {"bits": 12, "dataset": "toy", "method": "lsh"}, {"source_hash": "0123"}
+    places = {"data_dir": "private", "reuse": True}
+    write_json(tmp_path / "run" / "config.json", settings | places)
+    write_json(tmp_path / "run" / "env.json", made)
     (row,) = ledger.run_list([tmp_path / "run"]).to_dict("records")
-    assert row == {"run_id": "run", "bits": 12, "torch": "2.15.0"}
+    assert row == {"run_id": "run"} | settings | made

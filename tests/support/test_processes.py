@@ -77,7 +77,8 @@ def test_workers_end_soon_after_a_kill(start, tmp_path):
 
 def workers(parent: psutil.Process) -> list[psutil.Process]:
     """The processes at work for this one: not those that clean up after it."""
-    return [p for p in parent.children(recursive=True) if "resource_tracker" not in " ".join(p.cmdline())]
+    started = parent.children(recursive=True)
+    return [p for p in started if "resource_tracker" not in " ".join(p.cmdline())]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
