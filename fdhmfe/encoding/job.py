@@ -17,7 +17,7 @@ comes back.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -29,7 +29,15 @@ from fdhmfe.encoding.shards import check_shards, shard_fault, shard_files
 from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.runs.results import write_npz
 from fdhmfe.search.folders import stored_identity
-from fdhmfe.support.files import atomic, content_hash, file_hash, read_json, write_json
+from fdhmfe.support.files import (
+    atomic,
+    content_hash,
+    file_hash,
+    read_json,
+    read_record,
+    readable,
+    write_json,
+)
 
 
 class Job(NamedTuple):
@@ -65,20 +73,14 @@ def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
 
     Images that are new get ids, those that are gone lose their codes, those whose content is
     another are encoded again. Raises ValueError if there are no images, or if the job in `out` has
-    none of them, another model or another shard size.
+    none of them, another model or another shard size, or is damaged.
     """
     root, found = list_images(images)
     wanted = {"bits": run.config.bits, "model": run.model_id, "shard_size": shard_size}
     path = out / "job.json"
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / "job.lock"):
-        known: list[str] = []
-        if path.exists():
-            begun = read_json(path)
-            other = [f"{k} {begun[k]}, now {v}" for k, v in wanted.items() if begun[k] != v]
-            if other:
-                raise ValueError(f"{out} was begun with {'; '.join(other)}: choose another folder")
-            known = read_names(out / "images.txt")
+        known = begun_with(out, wanted)
         job = merged(Job(out, root, known, frozenset(), shard_size), found)
         if known != job.names:
             (out / "shards").mkdir(exist_ok=True)
@@ -89,6 +91,28 @@ def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
             write_json(path, wanted | counts)
         retire(job)
     return job
+
+
+def begun_with(out: Path, wanted: dict[str, Any]) -> list[str]:
+    """The names in a folder, by id, if its job was begun as `wanted`; none if no job was.
+
+    Raises ValueError if it was begun otherwise, or if the record of the job or of its names is
+    missing or damaged.
+    """
+    record, names = out / "job.json", out / "images.txt"
+    if not record.exists() and not shard_files(out):
+        return []
+    advice = f"delete the folder {out} and encode again"
+    begun = read_record(record, (*wanted, "images", "names"), advice)
+    other = [f"{k} {begun[k]}, now {v}" for k, v in wanted.items() if begun[k] != v]
+    if other:
+        raise ValueError(f"{out} was begun with {'; '.join(other)}: choose another folder")
+    with readable(names, advice):
+        known = read_names(names)
+        # More may follow: whoever added them was killed before that was noted.
+        if content_hash(known[: begun["images"]]) != begun["names"]:
+            raise ValueError(f"it does not begin with the {begun['images']} names of {record.name}")
+    return known
 
 
 def merged(job: Job, found: list[str]) -> Job:

@@ -412,3 +412,52 @@ def test_a_damaged_shard_is_named(uninterrupted, tmp_path):
     (folder / "00000.npz").write_bytes(shards(uninterrupted)[0].read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"00000.npz cannot be read .* delete it"):
         list(job.read_shards(tmp_path / "codes"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "a list"])
+@pytest.mark.parametrize("name", ["job.json", "images.txt"])
+def test_a_damaged_record_of_a_job_is_named_and_the_advice_helps(
+    run, encoded, album, tmp_path, capsys, name, damage
+):
+    out = tmp_path / "codes"
+    content = (out / name).read_bytes()
+    changed = {"empty": b"", "cut short": content[: len(content) // 2], "a list": b"[1, 2]\n"}
+    (out / name).unlink()
+    if damage != "missing":
+        (out / name).write_bytes(changed[damage])
+    assert main(command(run, album, out)[3:]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fdhmfe encode: {out / name} is ")
+    assert line.endswith(f": delete the folder {out} and encode again")
+    shutil.rmtree(out)
+    assert main(command(run, album, out)[3:]) == 0
+    assert by_name(out) == by_name(encoded / "codes")
+
+
+def test_a_kill_between_the_names_and_the_record_of_a_job_is_no_damage(run, album, tmp_path):
+    out = tmp_path / "codes"
+    before, record = ids_of(out), (out / "job.json").read_bytes()
+    add(album)
+    assert main(command(run, album, out)[3:]) == 0
+    (out / "job.json").write_bytes(record)  # as it was before there was one more image
+    assert main(command(run, album, out)[3:]) == 0
+    assert before.items() < ids_of(out).items()
+    assert len(by_name(out)) == 10
+
+
+@pytest.mark.parametrize("name", ["00000.npz", "00000.seen", "encoded.json", "unreadable.csv"])
+@pytest.mark.parametrize("damage", ["empty", "cut short"])
+def test_after_the_advice_on_any_other_file_the_command_goes_on(
+    run, encoded, album, tmp_path, capsys, name, damage
+):
+    out = tmp_path / "codes"
+    (path,) = out.rglob(name)
+    path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2 if damage != "empty" else 0])
+    code = main(command(run, album, out)[3:])
+    if code:
+        assert f"{path} cannot be read" in (said := capsys.readouterr().err)
+        assert "delete it and encode again" in said
+        path.unlink()
+        assert main(command(run, album, out)[3:]) == 0
+    assert by_name(out) == by_name(encoded / "codes")
+    assert job.read_identity(out) == job.read_identity(encoded / "codes")
