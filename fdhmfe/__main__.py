@@ -243,6 +243,7 @@ def encode(
     *,
     processes: int = 1,
     shard_size: int = 2048,
+    export: Annotated[tuple[str, ...], arg(metavar="KIND ...", help_behavior_hint="")] = (),
     places: Annotated[dict[str, str], options(lambda: MOVED)],
 ) -> None:
     """Turn any number of images into hash codes.
@@ -258,10 +259,13 @@ def encode(
         out: folder for the codes; give the same one to go on
         processes: how many of them this command starts
         shard_size: images per shard
+        export: also write all codes to one file with the images' names, OUT/codes.KIND: csv,
+            parquet (id, name, hexadecimal code) or npz (ids, names, codes of -1 and +1)
     """
     from fdhmfe.encoding.encode import encode
 
-    encode(run, images, out, processes=processes, shard_size=shard_size, places=places)
+    sizes = dict(processes=processes, shard_size=shard_size)
+    encode(run, images, out, **sizes, exports=export, places=places)
 
 
 def search(

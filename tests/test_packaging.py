@@ -36,8 +36,9 @@ def check_env():
 
 @pytest.fixture(scope="module")
 def bounds(check_env) -> dict[str, str]:
-    """All but `heic`, for one format."""
-    return check_env.requirements(PROJECT["optional-dependencies"].keys() - {"heic"})
+    """All but those for one format of files."""
+    apart = {"heic", "parquet"}
+    return check_env.requirements(PROJECT["optional-dependencies"].keys() - apart)
 
 
 def make(*words: str, cwd: Path = ROOT, **variables: str) -> str:

@@ -7,7 +7,7 @@ machine or on many that share the folder. fdhmfe/encoding/job.py says what the f
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from fdhmfe.codes import WORD, Identity, blocks, pack
 from fdhmfe.data.dataset import shown
+from fdhmfe.encoding.export import check_kinds, export
 from fdhmfe.encoding.job import Job, plan, read_kept, read_shards, write_seen
 from fdhmfe.encoding.listing import line_of
 from fdhmfe.encoding.trained import BATCH, TrainedRun, open_run
@@ -43,16 +44,19 @@ def encode(
     *,
     processes: int,
     shard_size: int,
+    exports: Collection[str] = (),
     places: dict[str, str],
 ) -> None:
     """Encode `images`, a folder or a list of files, with a finished run's network; write to `out`.
 
-    `places` (data_dir, weights) say where the run's data and weights are, if they have moved.
+    exports: kinds of files, of export.KINDS, that all codes are written to at the end. `places`
+    (data_dir, weights) say where the run's data and weights are, if they have moved.
     Raises ValueError or OSError if the run, the images or `out` cannot be used.
     """
     for name, count in (("processes", processes), ("shard_size", shard_size)):
         if count < 1:
             raise ValueError(f"{name}={count} must be 1 or more")
+    check_kinds(exports)
     run = open_run(folder, **places)
     job = plan(images, out, run, shard_size)
     threads = max(1, torch.get_num_threads() // processes)
@@ -64,6 +68,8 @@ def encode(
         for helper in helpers:
             helper.result()
     finish(job, run)
+    if (out / "encoded.json").exists():
+        export(job, run.config.bits, exports)
 
 
 def help_out(folder: Path, places: dict[str, str], job: Job, threads: int) -> None:

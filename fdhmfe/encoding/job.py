@@ -7,6 +7,7 @@ A folder OUT holds one job. `fdhmfe encode` writes its shards, each whole or not
     OUT/shards/00000.seen ...  size and time of each file, to see which have changed since
     OUT/shards/00000.kept ...  a shard that is encoded again, for what has not changed in it
     OUT/encoded.json           written last: code length, model and data hash, counts
+    OUT/codes.*                all codes in one file, if that was asked for: see `export`
 
 A line of images.txt is a name, or a JSON string if a name holds what ends a line, is not UTF-8, or
 begins with a quotation mark (`listing.read_names` reads both). An id stays an image's for good: new
