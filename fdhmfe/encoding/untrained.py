@@ -72,7 +72,7 @@ def open_untrained(
         state = load_file(path)
     except (FileNotFoundError, SafetensorError):  # not there, or damaged
         root, names = list_images(album)
-        x = features(front, pre, [root / name for name in names[:LEARN_FROM]])
+        x = features(front, pre, [root / name for name in spread(names, LEARN_FROM)])
         config = replace(config, bits=min(bits, len(x) - 1, x.shape[1]))
         coder = build_method(config, channels, unlabelled).coder
         coder.fit(x, unlabelled, None)
@@ -85,6 +85,16 @@ def open_untrained(
     method.coder.load_state_dict(state)
     made = (method.network.eval(), method.coder.eval(), pre, shifts, backbone_id)
     return UntrainedRun(folder, config, front, *made)
+
+
+def spread(names: Sequence[str], most: int) -> list[str]:
+    """At most so many of the names, evenly spaced: folders sort what is alike together.
+
+    >>> spread("abcdefg", 3), spread("ab", 3)
+    (['a', 'c', 'e'], ['a', 'b'])
+    """
+    count = min(most, len(names))
+    return [names[i * len(names) // count] for i in range(count)]
 
 
 def available(bits: int, backbone: str, weights: str) -> tuple[Config, StageBackbone, str]:
