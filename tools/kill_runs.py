@@ -5,6 +5,9 @@ while it does one of: drawing data, training the embedded backbone, caching feat
 writing a checkpoint, writing the run folder and the table. Then the same command is given again.
 The run must end with the codes of an uninterrupted one, bit for bit, and leave nothing behind that
 a later run would trip over.
+
+Every fifth run is killed while it caches features, and resumed with another split of the same
+images: the features that are there are of other rows.
 """
 
 import argparse
@@ -23,10 +26,13 @@ from contextlib import redirect_stdout, suppress
 from functools import wraps
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torchvision.models import get_model
 
 from fdhmfe import config
 from fdhmfe.data.toy import species
@@ -35,6 +41,7 @@ from fdhmfe.runs import experiment, ledger, results
 from fdhmfe.runs.results import write_csv
 from fdhmfe.training import train
 
+Settings = dict[str, Any]
 # What a run does, by the function that does it; "training" is the rest of `fit`.
 MOMENTS = {
     "data": [(species, "write_tree")],
@@ -49,6 +56,12 @@ SETTINGS = dict(
     **dict(toy_classes=3, toy_train=4, toy_test=2, image_size=64, embedded_epochs=1),
     **dict(views=2, grid=4, width=16, keep=4, bits=12, epochs=4, batch_size=4),
 )
+CHANGED = 5  # every so many runs, the split is changed between kill and resume
+# The two splits train on as many images. Their backbone is one file: else it would be trained on
+# the split, too, and each would have a cache of its own.
+RESUMED = SETTINGS | dict(toy_classes=4, toy_train=3, toy_test=3, views=4)
+KILLED = dict(protocol="half")
+BACKBONE = "mobilenet_v3_small"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,24 +86,36 @@ def main(arguments: list[str] | None = None) -> int:
 
 def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, Any]]:
     """Kill and resume `runs` runs below `root`, `jobs` at once, the moments in turn; a row each."""
-    lasted, calls = measured(root / "whole")
-    expected = stored_codes(root / "whole")
+    weights = random_weights(root / "weights.safetensors")
+    fixed = RESUMED | dict(backbone=BACKBONE, weights=str(weights))
+    whole = {False: measured(root / "whole", SETTINGS), True: measured(root / "changed", fixed)}
 
     def one(number: int) -> dict[str, Any]:
-        moment = list(MOMENTS)[number % len(MOMENTS)]
+        changed = number % CHANGED == CHANGED - 1
+        moment = list(MOMENTS)[(number - number // CHANGED) % len(MOMENTS)]
+        settings, before = SETTINGS, SETTINGS
+        if changed:
+            moment, settings, before = "features", fixed, fixed | KILLED
+        lasted, calls, expected = whole[changed]
         folder = root / f"run-{number}"
         rng = random.Random(f"{seed} {number}")
-        delay, group = killed_at(folder, moment, lasted[moment], calls[moment], rng)
-        last, said, left = resumed(folder)
+        # The last views are those whose rows the split decides.
+        call = rng.randint(calls[moment] // 2 + 1 if changed else 1, calls[moment])
+        delay, group = killed_at(folder, before, moment, lasted[moment], call, rng)
+        last, said, left = resumed(folder, settings)
+        same_codes = last == "end" and same(stored_codes(folder), expected)
+        if changed:  # what the killed run has left is its own: it can still go on
+            left = resumed(folder, before)[2]
         with suppress(ProcessLookupError):  # workers that outlived the killed run wait for minutes
             os.killpg(group, signal.SIGKILL)
         row = {
             "run": number + 1,
             "moment": moment,
+            "split": "changed" if changed else "same",
             "seconds_into_it": round(delay, 4),
             "resumed": last == "end",
             "from_checkpoint": "resuming after epoch" in said,
-            "identical": last == "end" and same(stored_codes(folder), expected),
+            "identical": same_codes,
             "left": " ".join(left),
         }
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,9 +125,25 @@ def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, 
         yield from pool.map(one, range(runs))
 
 
-def measured(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """By moment of an uninterrupted run: the seconds its calls last on average, and how many."""
-    process, events = start(folder)
+def random_weights(path: Path) -> Path:
+    """A weight file for BACKBONE, the same each time."""
+    torch.manual_seed(0)
+    state = get_model(BACKBONE, weights=None).state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+class Whole(NamedTuple):
+    """An uninterrupted run. By moment: the seconds its calls last on average, and how many."""
+
+    lasted: dict[str, float]
+    calls: dict[str, int]
+    codes: dict[str, np.ndarray]
+
+
+def measured(folder: Path, settings: Settings) -> Whole:
+    """Make a run without killing it."""
+    process, events = start(folder, settings)
     lasted, calls = dict.fromkeys(MOMENTS, 0.0), dict.fromkeys(MOMENTS, 0)
     for kind, moment, when in until_end(events):
         if kind == "enter":
@@ -113,11 +154,12 @@ def measured(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
     process.join()
     if process.exitcode:
         raise RuntimeError(f"the uninterrupted run failed; see {folder / 'log'}")
-    return {moment: lasted[moment] / calls[moment] for moment in MOMENTS}, calls
+    seconds = {moment: lasted[moment] / max(calls[moment], 1) for moment in MOMENTS}
+    return Whole(seconds, calls, stored_codes(folder))
 
 
 def killed_at(
-    folder: Path, moment: str, lasts: float, calls: int, rng: random.Random
+    folder: Path, settings: Settings, moment: str, lasts: float, call: int, rng: random.Random
 ) -> tuple[float, int]:
     """Start a run and kill it within `moment`: how many seconds into it, and its process group.
 
@@ -125,7 +167,7 @@ def killed_at(
     """
     while True:
         delay = rng.uniform(0, lasts)
-        process, events = start(folder, moment, delay, rng.randint(1, calls))
+        process, events = start(folder, settings, moment, delay, call)
         killing = [event for event in until_end(events) if event[0] == "killing"]
         process.join()
         if killing:
@@ -133,9 +175,9 @@ def killed_at(
         shutil.rmtree(folder)
 
 
-def resumed(folder: Path) -> tuple[str, str, list[str]]:
-    """Give the same command again, twice: last event, what was said, and what was left behind."""
-    process, events = start(folder)
+def resumed(folder: Path, settings: Settings) -> tuple[str, str, list[str]]:
+    """Give the command again, twice: last event, what was said, and what was left behind."""
+    process, events = start(folder, settings)
     last = [kind for kind, *_ in until_end(events)][-1:]
     process.join()
     left = [p.relative_to(folder).as_posix() for p in folder.rglob("*.partial")]
@@ -143,12 +185,14 @@ def resumed(folder: Path) -> tuple[str, str, list[str]]:
     return (last or [""])[0], (folder / "log").read_text(), left
 
 
-def start(folder: Path, *kill: Any) -> tuple[multiprocessing.Process, Connection]:
+def start(
+    folder: Path, settings: Settings, *kill: Any
+) -> tuple[multiprocessing.Process, Connection]:
     """Start a run below `folder` in a process of its own; `kill` as `child` takes it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "fdhmfe.runs.experiment"])
     reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=child, args=(folder, writer, *kill))
+    process = context.Process(target=child, args=(folder, settings, writer, *kill))
     process.start()
     writer.close()
     return process, reader
@@ -165,7 +209,12 @@ def until_end(events: Connection) -> list[tuple]:
 
 
 def child(
-    folder: Path, events: Connection, kill: str = "", delay: float = 0.0, call: int = 1
+    folder: Path,
+    settings: Settings,
+    events: Connection,
+    kill: str = "",
+    delay: float = 0.0,
+    call: int = 1,
 ) -> None:
     """One run and the table below `folder`, then the same again, which must reuse it.
 
@@ -181,12 +230,13 @@ def child(
     for moment, functions in MOMENTS.items():
         for module, name in functions:
             setattr(module, name, watch.around(moment, getattr(module, name)))
-    settings = config.load(**SETTINGS, results_dir=str(folder / "results"))
+    cache.BATCH, cache.SAVE_EVERY = 2, 1  # so few images would else be cached at once
+    chosen = config.load(**settings, results_dir=str(folder / "results"))
     with open(folder / "log", "a", buffering=1) as log, redirect_stdout(log):
-        path = experiment.run(settings)
-        ledger.record(settings.output_dir, [path])
+        path = experiment.run(chosen)
+        ledger.record(chosen.output_dir, [path])
         modified = (path / "codes.npz").stat().st_mtime_ns
-        if experiment.run(settings) != path or (path / "codes.npz").stat().st_mtime_ns != modified:
+        if experiment.run(chosen) != path or (path / "codes.npz").stat().st_mtime_ns != modified:
             raise RuntimeError("the finished run was not reused")
     events.send(("end", "", time.perf_counter()))
 
@@ -226,8 +276,8 @@ class Watch:
 
 def stored_codes(folder: Path) -> dict[str, np.ndarray]:
     """The codes of the one run below `folder`."""
-    (path,) = folder.glob("results/smoke/runs/*")
-    return results.read_codes(path)
+    (path,) = folder.glob("results/smoke/runs/*/metrics.csv")
+    return results.read_codes(path.parent)
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

@@ -66,11 +66,10 @@ def rows(output_dir: Path, name: str) -> pd.DataFrame:
     tables = output_dir / "tables"
     if not (tables / RUNS).exists() or not (tables / METRICS).exists():
         return pd.DataFrame({"run_id": []})
-    read_in = {each: read(tables / each) for each in (METRICS, RUNS)}
-    runs = read_in[RUNS]
-    known = runs.run_id[runs.source_hash.isin(same_codes())]
-    known = known[known.isin(read_in[METRICS].run_id)]
-    return read_in[name][read_in[name].run_id.isin(known)]
+    metrics, runs = read(tables / METRICS), read(tables / RUNS)
+    known = runs.run_id[runs.source_hash.isin(same_codes()) & runs.run_id.isin(metrics.run_id)]
+    table = metrics if name == METRICS else runs
+    return table[table.run_id.isin(known)]
 
 
 def read(path: Path) -> pd.DataFrame:

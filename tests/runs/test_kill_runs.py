@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow  # runs that are killed
 
 def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(tmp_path):
     table = tmp_path / "kills.csv"
-    command = ["tools/kill_runs.py", "--runs", "6", "--seed", "1", "--out", str(table)]
+    command = ["tools/kill_runs.py", "--runs", "7", "--seed", "1", "--out", str(table)]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=REPOSITORY,
@@ -24,10 +24,11 @@ def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(t
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 of 6 killed runs were resumed to identical codes" in done.stdout
+    assert "7 of 7 killed runs were resumed to identical codes" in done.stdout
     rows = pd.read_csv(table, keep_default_na=False)
-    moments = ["data", "backbone", "features", "training", "checkpoint", "table"]
+    moments = ["data", "backbone", "features", "training", "features", "checkpoint", "table"]
     assert rows.moment.tolist() == moments
+    assert rows["split"].tolist() == [*["same"] * 4, "changed", *["same"] * 2]
     assert rows.resumed.all() and rows.identical.all()
     assert (rows.left == "").all()
 
