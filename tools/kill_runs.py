@@ -3,10 +3,10 @@
 Each of N runs of a few seconds (own data, own feature cache, own results) is killed with SIGKILL
 while it does one of: drawing data, training the embedded backbone, caching features, training,
 writing a checkpoint, writing the run folder and the table. Then the same command is given again.
-The run must end with the codes of an uninterrupted one, bit for bit, and leave nothing behind that
-a later run would trip over.
+The run must end with the codes and weights of an uninterrupted one, bit for bit, and leave nothing
+behind that a later run would trip over.
 
-Every fifth run is killed while it caches features, and resumed with another split of the same
+Every fifth run is killed with features half cached, and resumed with another split of the same
 images: the features that are there are of other rows.
 """
 
@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from functools import wraps
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,6 +50,7 @@ MOMENTS = {
     "training": [(train, "fit")],
     "checkpoint": [(train, "save_checkpoint")],
     "table": [(results, "write_run"), (ledger, "record")],
+    "half a cache": [(cache, "write_json")],  # notes how far it is
 }
 SETTINGS = dict(
     profile="smoke",
@@ -92,22 +93,21 @@ def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, 
 
     def one(number: int) -> dict[str, Any]:
         changed = number % CHANGED == CHANGED - 1
-        moment = list(MOMENTS)[(number - number // CHANGED) % len(MOMENTS)]
-        settings, before = SETTINGS, SETTINGS
-        if changed:
-            moment, settings, before = "features", fixed, fixed | KILLED
+        *usual, moment = MOMENTS
+        settings, before = fixed, fixed | KILLED
+        if not changed:
+            moment = usual[(number - number // CHANGED) % len(usual)]
+            settings = before = SETTINGS
         lasted, calls, expected = whole[changed]
         folder = root / f"run-{number}"
         rng = random.Random(f"{seed} {number}")
-        # The last views are those whose rows the split decides.
-        call = rng.randint(calls[moment] // 2 + 1 if changed else 1, calls[moment])
-        delay, group = killed_at(folder, before, moment, lasted[moment], call, rng)
+        # Two views of four are of all images; then come those whose rows the split decides.
+        call = rng.randint(2 * calls[moment] // 3 + 2 if changed else 1, calls[moment])
+        delay = killed_at(folder, before, moment, lasted[moment], call, rng)
         last, said, left = resumed(folder, settings)
-        same_codes = last == "end" and same(stored_codes(folder), expected)
+        identical = last == "end" and same(stored(folder), expected)
         if changed:  # what the killed run has left is its own: it can still go on
             left = resumed(folder, before)[2]
-        with suppress(ProcessLookupError):  # workers that outlived the killed run wait for minutes
-            os.killpg(group, signal.SIGKILL)
         row = {
             "run": number + 1,
             "moment": moment,
@@ -115,7 +115,7 @@ def kill_all(root: Path, runs: int, jobs: int, seed: int) -> Iterator[dict[str, 
             "seconds_into_it": round(delay, 4),
             "resumed": last == "end",
             "from_checkpoint": "resuming after epoch" in said,
-            "identical": same_codes,
+            "identical": identical,
             "left": " ".join(left),
         }
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +138,7 @@ class Whole(NamedTuple):
 
     lasted: dict[str, float]
     calls: dict[str, int]
-    codes: dict[str, np.ndarray]
+    stored: dict[str, np.ndarray]
 
 
 def measured(folder: Path, settings: Settings) -> Whole:
@@ -155,13 +155,13 @@ def measured(folder: Path, settings: Settings) -> Whole:
     if process.exitcode:
         raise RuntimeError(f"the uninterrupted run failed; see {folder / 'log'}")
     seconds = {moment: lasted[moment] / max(calls[moment], 1) for moment in MOMENTS}
-    return Whole(seconds, calls, stored_codes(folder))
+    return Whole(seconds, calls, stored(folder))
 
 
 def killed_at(
     folder: Path, settings: Settings, moment: str, lasts: float, call: int, rng: random.Random
-) -> tuple[float, int]:
-    """Start a run and kill it within `moment`: how many seconds into it, and its process group.
+) -> float:
+    """Start a run and kill it within `moment`; returns how many seconds into it.
 
     A run that was quicker than the delay drawn is wiped and started again with another.
     """
@@ -171,7 +171,7 @@ def killed_at(
         killing = [event for event in until_end(events) if event[0] == "killing"]
         process.join()
         if killing:
-            return delay, process.pid
+            return delay
         shutil.rmtree(folder)
 
 
@@ -222,7 +222,6 @@ def child(
     that ends sooner, in a later one, the process kills itself after `delay` seconds. Two workers
     draw the images where that is to be killed, else none: they take a second to start.
     """
-    os.setsid()  # a process group of its own
     os.environ["LOKY_MAX_CPU_COUNT"] = "2" if kill == "data" else "1"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["FDHMFE_HOME"] = str(folder)
@@ -274,10 +273,11 @@ class Watch:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stored_codes(folder: Path) -> dict[str, np.ndarray]:
-    """The codes of the one run below `folder`."""
+def stored(folder: Path) -> dict[str, np.ndarray]:
+    """Codes and weights of the one run below `folder`."""
     (path,) = folder.glob("results/smoke/runs/*/metrics.csv")
-    return results.read_codes(path.parent)
+    weights = {name: value.numpy() for name, value in results.read_state(path.parent).items()}
+    return results.read_codes(path.parent) | weights
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

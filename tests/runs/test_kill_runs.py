@@ -26,7 +26,7 @@ def test_runs_killed_at_each_moment_end_with_the_codes_of_an_uninterrupted_one(t
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 of 7 killed runs were resumed to identical codes" in done.stdout
     rows = pd.read_csv(table, keep_default_na=False)
-    moments = ["data", "backbone", "features", "training", "features", "checkpoint", "table"]
+    moments = ["data", "backbone", "features", "training", "half a cache", "checkpoint", "table"]
     assert rows.moment.tolist() == moments
     assert rows["split"].tolist() == [*["same"] * 4, "changed", *["same"] * 2]
     assert rows.resumed.all() and rows.identical.all()
