@@ -74,10 +74,10 @@ def text(name: str) -> str:
 
 def write_csv(path: Path, job: Job, bits: int) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerow(COLUMNS)
-        for table in tables(job, bits):
+        for number, table in enumerate(tables(job, bits)):
             # Quoted, for a name may hold any end of line.
-            table.to_csv(file, header=False, index=False, quoting=csv.QUOTE_NONNUMERIC)
+            form = dict(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            table.to_csv(file, header=not number, **form)
 
 
 def write_parquet(path: Path, job: Job, bits: int) -> None:

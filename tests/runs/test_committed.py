@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fdhmfe.config.settings import load
-from fdhmfe.runs import committed, plan, tables
+from fdhmfe.runs import committed, ledger, plan, results, tables
 from fdhmfe.runs.committed import DATASET, KEYS, PROFILE, birds
 
 
@@ -30,8 +30,9 @@ def write(folder: Path, wanted: plan.Runs, dataset: str = DATASET) -> None:
         row = {"run_id": f"{dataset}{place}", **settings, "method": config.composition.name}
         row |= {"metric": "mAP", "ties": "expected", "database_codes": "network"}
         scores.append({**row, "dataset": dataset, "value": place / 1000})
-    pd.DataFrame(made).to_csv(folder / "runs.csv", index=False)
-    pd.DataFrame(scores).to_csv(folder / "map.csv", index=False)
+    columns = dict.fromkeys((*ledger.RUN_COLUMNS, *made[0]))
+    pd.DataFrame(made, columns=columns).to_csv(folder / "runs.csv", index=False)
+    pd.DataFrame(scores, columns=results.COLUMNS).to_csv(folder / "map.csv", index=False)
 
 
 def test_without_tables_nothing_is_there_and_the_command_is_named(folder):
