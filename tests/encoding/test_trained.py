@@ -196,20 +196,3 @@ def test_a_network_of_another_version_is_said(folder_run, tmp_path):
     save_file({f"old.{name}": value for name, value in state.items()}, broken / "model.safetensors")
     with pytest.raises(ValueError, match=r"network in .* is of another version .* train again"):
         open_run(broken)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"", "it is empty"),
-        (b"version https://git-lfs.github.com/spec/v1", 'it is text that begins "version https'),
-        (None, "it is cut off or damaged"),
-    ],
-)
-def test_network_file_that_cannot_be_read_is_named(content, expected, folder_run, tmp_path):
-    broken = tmp_path / folder_run.name
-    shutil.copytree(folder_run, broken)
-    file = broken / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
-    with pytest.raises(ValueError, match=rf"model\.safetensors cannot be read: {expected}"):
-        open_run(broken)
