@@ -18,8 +18,14 @@ from fdhmfe.data.fetch.sources import SOURCES
 from fdhmfe.data.report import of_published
 from fdhmfe.data.views import Preprocessing
 from fdhmfe.runs import ledger
-from fdhmfe.runs.results import FINE_TUNING, PLACES, headline, read_metrics
-from fdhmfe.support.files import read_json
+from fdhmfe.runs.results import (
+    FINE_TUNING,
+    PLACES,
+    headline,
+    read_environment,
+    read_metrics,
+    read_settings,
+)
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 SCORE = ["protocol", "metric", "k", "n_query", "n_database", "value"]
@@ -46,7 +52,7 @@ def facts(
         "preprocessing": pre._asdict(),
         "classes": list(dataset.classes[:trained]),
         "data": {"classes": len(dataset.classes), "train_images": len(train)},
-        "made_with": read_json(folder / "env.json"),
+        "made_with": read_environment(folder),
         "scores": own_rows(folder)[SCORE].to_dict("records"),
         "runs_alike": runs_alike(folder)[ALIKE].to_dict("records"),
     }
@@ -67,7 +73,7 @@ def runs_alike(folder: Path) -> pd.DataFrame:
     runs = runs[runs.run_id != folder.name]
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
-    same = [name for name in read_json(folder / "config.json") if name not in aside]
+    same = [name for name in read_settings(folder) if name not in aside]
     if made["backbone"] != "embedded":  # that one is trained anew for other held-out classes
         same.append("backbone_id")
     if made["dataset"] == "folder":  # two folders have the same name
