@@ -1,6 +1,6 @@
 # make help says what there is to do. Each goal that runs Python first sees to an environment: the
 # active one (virtualenv, conda, else python3) where it has all that is needed; else .venv, made
-# here from requirements.lock. The active one is never changed.
+# or completed by tools/make_env.py from requirements.lock. The active one is never changed.
 
 PROFILE ?= quick
 DATASET ?= toy
@@ -10,6 +10,7 @@ BACKBONE ?=
 RESULTS_DIR ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+TORCH ?=
 PYTHON ?= python3
 
 # Idle OpenMP threads that spin slow down everything else on a small or shared machine.
@@ -19,13 +20,16 @@ export OMP_WAIT_POLICY
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce check test lab site slides cheatsheet handout times readme env clean lock FORCE
-
-STAMP := .venv/.complete
+.PHONY: help reproduce check test lab site slides cheatsheet handout times readme env clean lock .venv
 
 ifneq ($(filter reproduce check test lab site slides cheatsheet handout times readme env,$(MAKECMDGOALS)),)
-  EXTRAS := $(sort $(patsubst check,test engine,$(patsubst test,test engine,$(patsubst slides,site,\
-    $(patsubst cheatsheet,test site,$(filter check test site slides cheatsheet,$(MAKECMDGOALS)))))))
+  # What goals need beside the package: extras and groups of pyproject.toml.
+  NEEDS_check := browser dask dev engine site
+  NEEDS_test := $(NEEDS_check)
+  NEEDS_site := site
+  NEEDS_slides := site
+  NEEDS_cheatsheet := browser site
+  EXTRAS := $(sort $(foreach goal,$(MAKECMDGOALS),$(NEEDS_$(goal))))
   # The active Python, if check_env accepts it (it says why where it does not).
   RUN := $(shell for p in "$${VIRTUAL_ENV:+$$VIRTUAL_ENV/bin/python}" \
       "$${CONDA_PREFIX:+$$CONDA_PREFIX/bin/python}" "$(PYTHON)"; do \
@@ -33,13 +37,7 @@ ifneq ($(filter reproduce check test lab site slides cheatsheet handout times re
           "$$p" tools/check_env.py $(EXTRAS) && command -v "$$p"; break; fi; done)
   ifeq ($(RUN),)
     RUN := .venv/bin/python
-    READY := $(STAMP)
-    # A stamp is not enough: the Python that .venv was made from may be gone by now.
-    ifneq ($(wildcard $(STAMP)),)
-      ifneq ($(shell [ -x .venv/bin/python ] && .venv/bin/python tools/check_env.py test site dask engine && echo yes),yes)
-        $(STAMP): FORCE
-      endif
-    endif
+    READY := .venv
   endif
 endif
 
@@ -50,6 +48,7 @@ help: ## Show this list
 	@echo '  Variables of reproduce: PROFILE=smoke|quick|laptop|paper (now $(PROFILE)), DATASET (now $(DATASET)),'
 	@echo '  DATA_DIR, WEIGHTS, BACKBONE, RESULTS_DIR. Of check and test: PYTEST_ARGS; of lab: LAB_ARGS.'
 	@echo '  PYTHON (now $(PYTHON)): used, or .venv made from it, where no environment is active.'
+	@echo '  TORCH=cpu: make .venv without CUDA.'
 
 reproduce: env ## Run all notebooks headless; results go to results/PROFILE
 	"$(RUN)" -m fdhmfe reproduce \
@@ -108,23 +107,10 @@ clean: ## Remove generated results, the toy data and caches; keep your data and 
 lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
 	@uv=$$(command -v uv || echo .venv/bin/uv); \
 	command -v "$$uv" >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
-	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra test --extra site \
-		--extra dask --extra engine $(LOCK_ARGS) -o requirements.lock pyproject.toml
+	"$$uv" pip compile --quiet --generate-hashes --no-header --universal --extra browser --extra dask \
+		--extra engine --extra site --group dev $(LOCK_ARGS) -o requirements.lock pyproject.toml
 
-# The stamp is written last, and each try starts from an empty .venv: make repairs an interrupted one.
-# Only uv itself comes by pip, at the version that the lock was made with. Bytecode is compiled once
-# here, else each notebook's first import of torch may take 20 seconds in place of 5.
-$(STAMP): requirements.lock pyproject.toml
+.venv:
 	@command -v "$(PYTHON)" >/dev/null || \
 		{ echo "There is no $(PYTHON). Install Python 3.11 or newer." >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "fdhmfe needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." \
-		"Name a newer one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 1; }
-	@echo "Making .venv: this downloads about 3 GB (6 GB on disk) and takes two minutes on a fast line," \
-		"ten or more on a slow one."
-	"$(PYTHON)" -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	.venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
-	.venv/bin/uv pip install --python .venv/bin/python --no-deps -e .
-	.venv/bin/python tools/check_env.py test site dask engine
-	@touch $@
+	@"$(PYTHON)" tools/make_env.py $(if $(TORCH),--torch "$(TORCH)") $(EXTRAS)

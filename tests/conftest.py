@@ -131,7 +131,7 @@ def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
     """A folder with the package as its wheel installs it, far from the checkout."""
-    pytest.importorskip("hatchling", reason="the test extra is not installed")
+    pytest.importorskip("hatchling", reason="the group dev is not installed")
     place = tmp_path_factory.mktemp("wheel")
     build = ["hatchling", "build", "--target", "wheel", "--directory", str(place)]
     subprocess.run([sys.executable, "-m", *build], cwd=ROOT, capture_output=True, check=True)

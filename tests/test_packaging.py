@@ -37,8 +37,8 @@ def check_env():
 @pytest.fixture(scope="module")
 def bounds(check_env) -> dict[str, str]:
     """All but those for one format of files."""
-    apart = {"heic", "parquet"}
-    return check_env.requirements(PROJECT["optional-dependencies"].keys() - apart)
+    _, optional, groups = check_env.declared()
+    return check_env.requirements({*optional, *groups} - {"heic", "parquet"})
 
 
 def make(*words: str, cwd: Path = ROOT, **variables: str) -> str:
@@ -90,7 +90,7 @@ def test_lock_names_no_place():
 
 
 def test_check_env_accepts_this_python_and_its_examples_hold(check_env):
-    assert check_env.problems(["test"]) == []
+    assert check_env.problems(["dev"]) == []
     assert doctest.testmod(check_env).failed == 0
 
 
@@ -138,11 +138,28 @@ def test_make_puts_what_teachers_hand_out_beside_the_profiles():
 @needs_make
 def test_make_leaves_an_incomplete_active_environment_alone(tmp_path):
     venv.create(tmp_path / "empty")
-    out = make("-n", "-W", "pyproject.toml", "test", VIRTUAL_ENV=str(tmp_path / "empty"))
+    out = make("-n", "test", VIRTUAL_ENV=str(tmp_path / "empty"))
     assert f"{tmp_path}/empty/bin/python can't run the kit: missing torch, " in out
     assert out.count("empty") == 1, "it is named in the message and used nowhere"
-    assert "-m venv --clear .venv" in out
+    assert re.search('^".+" tools/make_env.py  browser dask dev engine site$', out, flags=re.M)
     assert '".venv/bin/python" -m pytest' in out
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (["reproduce", "TORCH=cpu"], '--torch "cpu" '),
+        (["lab"], " "),
+        (["slides"], " site"),
+        (["cheatsheet", "handout"], " browser site"),
+        (["check"], " browser dask dev engine site"),
+    ],
+)
+def test_make_asks_for_what_a_goal_needs(tmp_path, words, made):
+    venv.create(tmp_path / "empty")
+    out = make("-n", *words, VIRTUAL_ENV=str(tmp_path / "empty"))
+    assert f'" tools/make_env.py {made}\n' in out
 
 
 @needs_make

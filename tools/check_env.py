@@ -3,8 +3,9 @@
     python tools/check_env.py [extra ...]
 
 Standard library only, so that it runs in a bare environment. The requirements come from
-pyproject.toml, each written `name>=bound`. Python and package versions are not enough: a
-torchvision built for another torch installs but does not import, so it is imported too.
+pyproject.toml, its extras and its groups, each written `name>=bound`. Python and package versions
+are not enough: a torchvision built for another torch installs but does not import, so it is
+imported too.
 """
 
 import re
@@ -15,14 +16,21 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 OLDEST_PYTHON = (3, 11)
 
 
-def requirements(extras=(), pyproject=PYPROJECT):
-    """Name -> lower bound of each direct dependency, those of `extras` included."""
+def declared(pyproject=PYPROJECT):
+    """What a pyproject.toml requires: always, by extra of the package, by group."""
     import tomllib  # from 3.11 on; an older Python is told so before it comes here
 
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    lines = list(project["dependencies"])
+    content = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    project = content["project"]
+    optional = project.get("optional-dependencies", {})
+    return project["dependencies"], optional, content.get("dependency-groups", {})
+
+
+def requirements(extras=(), pyproject=PYPROJECT):
+    """Name -> lower bound of each direct dependency, those of `extras` (or groups) included."""
+    lines, optional, groups = declared(pyproject)
     for extra in extras:
-        lines += project["optional-dependencies"][extra]
+        lines = lines + {**optional, **groups}[extra]
     bounds = {}
     for line in lines:
         match = re.fullmatch(r"([A-Za-z0-9._-]+)>=(\d+(?:\.\d+)*)", line)

@@ -3,7 +3,7 @@
     python tools/lab_notebooks.py [NN ...] [--profile smoke] [--screenshots FOLDER]
 
 Copies are opened, with `profile` and `results_dir` edited in their parameter cell as a person
-would; the notebooks themselves stay as they are. Needs playwright (the test extra) and Chromium.
+would; the notebooks themselves stay as they are. Needs playwright (the extra browser) and Chromium.
 """
 
 import argparse
