@@ -114,6 +114,24 @@ def reproduce(
     return reproduce(typed(given), only, solutions=solutions, again=again)
 
 
+def lab(*, copy_only: bool = False) -> None:
+    """Copy the notebooks into ./notebooks and open JupyterLab there.
+
+    Your own changes are kept: a copy is replaced by a newer one of the kit only if you have not
+    changed it. In a checkout of the repository its own notebooks are opened.
+
+    Args:
+        copy_only: copy, and open nothing
+    """
+    from fdhmfe.lessons import lab
+
+    folder = Path.cwd() / "notebooks"
+    if not (folder.exists() and folder.samefile(notebooks.NOTEBOOKS)):
+        print(lab.copy_notebooks(folder).told(folder))
+    if not copy_only:
+        lab.open_lab(folder)
+
+
 def train(*, given: Annotated[dict[str, str], all_but()]) -> None:
     """Make one run: train, encode, score.
 
@@ -345,7 +363,7 @@ def share(
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
     run.__name__: run
-    for run in (reproduce, train, sweep, tune, data, check, encode, search, explore, share)
+    for run in (reproduce, lab, train, sweep, tune, data, check, encode, search, explore, share)
 }
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def help_of(command: str, capsys) -> str:
 def test_help_lists_every_command_on_a_line(capsys):
     assert main(["--help"]) == 0
     listed = re.findall(r"^  (\w+) +\S.{10,}$", capsys.readouterr().out, flags=re.M)
-    runs = ["reproduce", "train", "sweep", "tune"]
+    runs = ["reproduce", "lab", "train", "sweep", "tune"]
     assert listed == [*runs, "data", "check", "encode", "search", "explore", "share"]
 
 

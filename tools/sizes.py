@@ -1,0 +1,76 @@
+"""Write into README how large an installation is: python tools/sizes.py
+
+Downloads are what the package index says of the files for this platform; sizes on disk are those
+of the files installed here. So it needs a network, and an environment that has everything. The
+build of torch for the CPU is smaller than the usual one: its row counts the usual one, and says
+"at most".
+"""
+
+import re
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import make_env
+import pandas as pd
+
+from fdhmfe.support.files import atomic
+from fdhmfe.support.places import REPOSITORY
+
+README = REPOSITORY / "README.md"
+START, END = "<!-- written by tools/sizes.py -->\n", "<!-- end of sizes -->\n"
+CUDA = re.compile("(nvidia|cuda|triton)")  # what torch needs only for GPUs
+EVERYTHING = ("browser", "dask", "dev", "site")  # with these, `make test` runs every test
+
+
+def on_disk(name: str) -> int:
+    """Bytes of a package's files where it is installed; PackageNotFoundError if it is not."""
+    files = [Path(file.locate()) for file in metadata.files(name) or ()]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def row(packages: list[dict[str, Any]], least: str = "") -> dict[str, str]:
+    """What some packages weigh, as cells of the table."""
+    download = sum(map(make_env.size, packages)) / 1e9
+    disk = sum(on_disk(package["name"]) for package in packages) / 1e9
+    cells = {"download": f"{least}{download:.1f} GB", "on disk": f"{least}{disk:.1f} GB"}
+    return {"packages": str(len(packages)), **cells}
+
+
+def table() -> str:
+    """The table of README: everything, what notebooks need, the same without CUDA."""
+    with tempfile.TemporaryDirectory() as scratch:
+        make_env.PYTHON, make_env.PLAN = Path(sys.executable), Path(scratch) / "pylock.toml"
+        usual = make_env.plan([], "")
+        every = make_env.plan(EVERYTHING, "")
+    rows = {
+        "`make test`: everything": row(every),
+        "`make reproduce`, `make lab`": row(usual),
+        "the same with `TORCH=cpu`": row(
+            [p for p in usual if not CUDA.match(p["name"])], "at most "
+        ),
+    }
+    return pd.DataFrame(rows).T.rename_axis("what it is for").to_markdown()
+
+
+def replaced(page: str, section: str) -> str:
+    """The page with another text between the two marks; ValueError if it lacks them."""
+    before, start, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"README has no {(END if start else START).strip()}")
+    return f"{before}{START}{section}\n{END}{after}"
+
+
+def main() -> int:
+    written = replaced(README.read_text(encoding="utf-8"), table())
+    with atomic(README) as partial:
+        partial.write_text(written, encoding="utf-8")
+    print(written.partition(START)[2].partition(END)[0], end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
