@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: something failed on the way. 2: it cannot be done as asked. 130: interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale may lack the ✓ that is printed
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
     if name in ("", "-h", "--help"):

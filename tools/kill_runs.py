@@ -182,7 +182,7 @@ def resumed(folder: Path, settings: Settings) -> tuple[str, str, list[str]]:
     process.join()
     left = [p.relative_to(folder).as_posix() for p in folder.rglob("*.partial")]
     left += [p.relative_to(folder).as_posix() for p in folder.rglob("checkpoint-*")]
-    return (last or [""])[0], (folder / "log").read_text(), left
+    return (last or [""])[0], (folder / "log").read_text("utf-8"), left
 
 
 def start(
@@ -231,7 +231,7 @@ def child(
             setattr(module, name, watch.around(moment, getattr(module, name)))
     cache.BATCH, cache.SAVE_EVERY = 2, 1  # so few images would else be cached at once
     chosen = config.load(**settings, results_dir=str(folder / "results"))
-    with open(folder / "log", "a", buffering=1) as log, redirect_stdout(log):
+    with open(folder / "log", "a", buffering=1, encoding="utf-8") as log, redirect_stdout(log):
         path = experiment.run(chosen)
         ledger.record(chosen.output_dir, [path])
         modified = (path / "codes.npz").stat().st_mtime_ns

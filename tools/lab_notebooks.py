@@ -116,7 +116,8 @@ def jupyter_lab(root: Path) -> Iterator[str]:
     settings = root.parent / "jupyter"
     tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)
-    tracker.write_text('{"windowingMode": "none"}')  # else cells out of view are not in the page
+    # Else cells out of view are not in the page
+    tracker.write_text('{"windowingMode": "none"}', encoding="utf-8")
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
         *("--IdentityProvider.token=", f"--ServerApp.root_dir={root}", "--allow-root"),
@@ -126,7 +127,7 @@ def jupyter_lab(root: Path) -> Iterator[str]:
         f"--LabApp.workspaces_dir={settings}",
     ]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
-    with open(root.parent / "server.log", "w") as log:
+    with open(root.parent / "server.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=root)
         try:
             wait_for(f"http://127.0.0.1:{port}/api", server)

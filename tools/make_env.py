@@ -40,14 +40,15 @@ def made():
 
 def run_check(extras):
     check = [PYTHON, ROOT / "tools" / "check_env.py", *extras]
-    return subprocess.run(check, capture_output=True, text=True)
+    return subprocess.run(check, capture_output=True, encoding="utf-8", errors="replace")
 
 
 def ask(*command, **variables):
     """Run a command of .venv's Python quietly; a failure ends the program with one line."""
     done = subprocess.run(
         [PYTHON, "-m", *command],
-        **dict(cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True),
+        **dict(cwd=ROOT, env={**os.environ, **variables}, capture_output=True),
+        **dict(encoding="utf-8", errors="replace"),
     )
     if done.returncode:
         sys.exit(reason(done.stderr))

@@ -113,7 +113,8 @@ def git(*arguments: str) -> str:
         return ""
     command = ["git", "-C", str(REPOSITORY), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -138,7 +138,7 @@ def receive(answer: requests.Response, partial: Path, have: int, total: int) -> 
         raise Interrupted("nothing came")
     if not have:  # only now, when what came is known, the old bytes may go
         refuse_page(answer, head)
-        version_file(partial).write_text(f"{mark_of(answer.headers)}\n{total}")
+        version_file(partial).write_text(f"{mark_of(answer.headers)}\n{total}", "utf-8")
     with open(partial, "ab" if have else "wb") as file:
         steps = max(0, total - have) // MEBIBYTE
         saved = save(chain([head], pieces), file, limit)
@@ -235,7 +235,7 @@ def save(pieces: Iterable[bytes], file: BinaryIO, limit: int) -> Iterator[None]:
 def version(partial: Path) -> tuple[str, int]:
     """The version mark (see `mark_of`) and full size of what is in `partial`; 0: not known."""
     place = version_file(partial)
-    mark, _, total = place.read_text().partition("\n") if place.exists() else ("", "", "")
+    mark, _, total = place.read_text("utf-8").partition("\n") if place.exists() else ("", "", "")
     return mark, int(total) if total.isdecimal() else 0
 
 

@@ -74,7 +74,7 @@ def record(path: Path) -> str:
     """
     found, place = file_hash(path), record_of(path)
     with atomic(place) as partial:
-        partial.write_text(f"{found}  {path.name}\n")
+        partial.write_text(f"{found}  {path.name}\n", encoding="utf-8")
     return f"no checksum is published; sha256 {found} recorded in {place.name}"
 
 
