@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,12 @@ def tool(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def places_of(environment: Path) -> dict[str, Path]:
+    """Where a virtual environment has its packages (purelib), its commands (scripts), and more."""
+    base = {"base": str(environment), "platbase": str(environment)}
+    return {name: Path(path) for name, path in sysconfig.get_paths("venv", vars=base).items()}
 
 
 def save_image(path: Path, seed: int, label: int = 0, size: tuple[int, int] = (48, 40)) -> Path:

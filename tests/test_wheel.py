@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import places_of
 
 pytestmark = pytest.mark.slow  # builds and installs a wheel, runs a notebook
 
@@ -19,13 +20,12 @@ def scripts(installed, tmp_path_factory) -> Path:
     """Where the commands are of a new environment: the wheel, and the packages of this one."""
     place = tmp_path_factory.mktemp("environment")
     venv.create(place)
-    paths = sysconfig.get_paths("venv", vars={"base": str(place), "platbase": str(place)})
-    scripts = Path(paths["scripts"])
+    scripts, packages = (places_of(place)[name] for name in ("scripts", "purelib"))
     (wheel,) = installed.parent.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "--python", str(scripts / "python")]
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
     # A path in a .pth file comes after the environment's own packages; its .pth files are not read.
-    others = Path(paths["purelib"]) / "others.pth"
+    others = packages / "others.pth"
     others.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     return scripts
 
