@@ -4,6 +4,8 @@ import base64
 
 import pytest
 from conftest import tool
+
+pytest.importorskip("playwright", reason="the extra browser is not installed")
 from playwright.sync_api import Locator
 
 lab_notebooks = tool("lab_notebooks")

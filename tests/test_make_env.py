@@ -65,7 +65,7 @@ def locked_index(tmp_path, monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("extras", [[], ["browser", "dask", "dev", "site"]])
+@pytest.mark.parametrize("extras", [[], ["browser", "dask", "dev", "engine", "site"]])
 def test_one_lock_serves_both_builds_of_torch(here, locked_index, extras):
     usual, cpu = (
         {package["name"]: package["version"] for package in make_env.plan(extras, torch)}

@@ -22,7 +22,7 @@ from fdhmfe.support.places import REPOSITORY
 README = REPOSITORY / "README.md"
 START, END = "<!-- written by tools/sizes.py -->\n", "<!-- end of sizes -->\n"
 CUDA = re.compile("(nvidia|cuda|triton)")  # what torch needs only for GPUs
-EVERYTHING = ("browser", "dask", "dev", "site")  # with these, `make test` runs every test
+EVERYTHING = ("browser", "dask", "dev", "engine", "site")  # with these, `make test` runs every test
 
 
 def on_disk(name: str) -> int:

@@ -33,7 +33,7 @@ def serve(folder: Path) -> Iterator[str]:
     if not data.exists():
         initialise(data, programs, account)
     # A socket's path must be short. Only its owner and root can enter a temporary folder.
-    with TemporaryDirectory() as place, open(folder / "log", "a") as log:
+    with TemporaryDirectory() as place, open(folder / "log", "ab") as log:
         if account:
             os.chown(place, account["user"], account["group"])
         command = [str(programs / "postgres"), "-D", str(data), "-k", place, "-h", ""]
@@ -72,8 +72,9 @@ def initialise(data: Path, programs: Path, account: dict[str, Any]) -> None:
     shutil.rmtree(new, ignore_errors=True)  # of a start that was killed
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
     command = [str(programs / "initdb"), *options, "-D", str(new)]
+    words: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
     try:
-        subprocess.run(command, capture_output=True, text=True, check=True, **account)
+        subprocess.run(command, capture_output=True, check=True, **words, **account)
     except (PermissionError, subprocess.CalledProcessError) as error:
         why = " ".join(str(getattr(error, "stderr", error)).split())[-200:]
         raise ConnectionError(f"PostgreSQL cannot use {data.parent} ({why})") from error
