@@ -40,6 +40,8 @@ def binary(node: ast.Call, name: str, of_module: bool) -> bool:
     """Whether an `open` is of bytes; Image.open, tarfile.open and others have their own modes."""
     if name not in ("open", "fdopen"):
         return False
+    if any(word.arg == "force_zip64" for word in node.keywords):  # of a zip: always bytes
+        return True
     modes = [*node.args[0 if of_module else 1 :], *(k.value for k in node.keywords)]
     constants = [n for mode in modes for n in ast.walk(mode) if isinstance(n, ast.Constant)]
     texts = [constant.value for constant in constants if isinstance(constant.value, str)]
