@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ import psutil
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+GUARD = (
+    "each worker process runs this script again, and here it would start the same work: put what "
+    "the script does under  if __name__ == '__main__':"
+)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 REFUSED = {errno.EACCES, errno.EPERM}
 
@@ -71,13 +76,19 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, after waiting for the process that has it; kill -9 frees it."""
+    """Hold the lock file `path`, after waiting for the process that has it; kill -9 frees it.
+
+    Raises RuntimeError where that would last for ever: the other process is the one that starts
+    this one, and the script that both run does its work while it is imported.
+    """
     make_folder(path.parent)
     lock = FileLock(path)
     with writing(path):
         try:
             held = lock.acquire(blocking=False)
         except Timeout:
+            if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself asks
+                raise RuntimeError(GUARD) from None
             print(f"waiting for another process, which holds {path}", flush=True)
             held = lock.acquire()
     with held:

@@ -1,10 +1,14 @@
 """What a run reads: images made as its backbone wants them."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import timm
 import torch
-from conftest import small_run
+from conftest import ROOT, small_run
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -80,3 +84,23 @@ def test_a_random_crop_is_resampled_and_normalised_so_too():
         view_image(noise, 3, 0, Preprocessing(8)),
         view_image(noise, 3, 0, Preprocessing(8, interpolation="bicubic")),
     )
+
+
+@pytest.mark.slow  # processes that import torch
+def test_a_script_that_its_workers_would_run_again_is_told_what_to_do(root, given):
+    settings = {**vars(small_run(root, trainable="all", workers=1, **given))}
+    script = root / "script.py"
+    script.write_text(
+        "from fdhmfe.config.settings import Config\n"
+        "from fdhmfe.runs import experiment\n"
+        f"experiment.run(Config(**{settings!r}))\n",
+        encoding="utf-8",
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = dict(env=env, timeout=300, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], check=False, **run)
+    assert done.returncode and "if __name__ == '__main__'" in done.stderr
+    guard = "if __name__ == '__main__':\n    experiment.run"
+    text = script.read_text(encoding="utf-8").replace("experiment.run", guard)
+    script.write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, script], check=True, **run)

@@ -63,17 +63,18 @@ train.train_step, train.save_checkpoint = noted, stopping
 if asked["double"]:
     experiment.build_model = doubled
     train.on_device = lambda batch, device: [x.double() for x in batch]
-with distributed.process_group():
-    for method in asked["methods"]:
-        losses.clear()
-        config = load("quick", **asked["settings"], method=method, results_dir=sys.argv[3])
-        note = {"processes": distributed.world_size()}
-        try:
-            note["folder"] = str(experiment.run(config))
-        finally:
-            path = Path(sys.argv[3]) / f"{method}-{distributed.rank()}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(note | {"losses": losses}))
+if __name__ == "__main__":  # workers import this script
+    with distributed.process_group():
+        for method in asked["methods"]:
+            losses.clear()
+            config = load("quick", **asked["settings"], method=method, results_dir=sys.argv[3])
+            note = {"processes": distributed.world_size()}
+            try:
+                note["folder"] = str(experiment.run(config))
+            finally:
+                path = Path(sys.argv[3]) / f"{method}-{distributed.rank()}.json"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(note | {"losses": losses}))
 """
 
 
