@@ -116,7 +116,7 @@ def note(place: Path, name: str, method: str, rank: int = 0) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def both(place: Path) -> Path:
     """All METHODS in one process and in two."""
-    trained(place, 1, "one")
+    trained(place, 1, "one", workers=0)  # each worker takes seconds to start
     trained(place, 2, "two")
     return place
 
@@ -143,7 +143,7 @@ def test_two_processes_have_the_loss_curve_and_the_result_of_one(both, method):
 def test_what_is_left_between_them_is_rounding(place):
     methods = (*METHODS, "exchnet")
     for processes in (1, 2):
-        trained(place, processes, f"double-{processes}", double=True, methods=methods)
+        trained(place, processes, f"double-{processes}", double=True, methods=methods, workers=0)
     for method in methods:
         one, two = (note(place, f"double-{n}", method)["losses"] for n in (1, 2))
         np.testing.assert_allclose(two, one, rtol=1e-10)
