@@ -115,7 +115,8 @@ def size(package):
         return file["size"]
     try:
         asked = urllib.request.Request(file["url"], method="HEAD")
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        # Not urlopen: it keeps the proxies of its first call.
+        with urllib.request.build_opener().open(asked, timeout=30) as answer:
             return int(answer.headers["Content-Length"])
     except OSError as error:
         sys.exit(f"{file['url']} can't be reached ({error}): give the same command again later.")
