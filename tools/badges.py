@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from fdhmfe.lessons.notebooks import ordered_notebooks
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
 ROW = "| **Open in** | "
@@ -73,8 +73,7 @@ def written(path: Path) -> str:
 def main() -> int:
     for path in ordered_notebooks():
         if (text := written(path)) != path.read_text(encoding="utf-8"):
-            with atomic(path) as partial:
-                partial.write_text(text, encoding="utf-8")
+            write_text(path, text)
             print(f"wrote {path.relative_to(REPOSITORY)}")
     return 0
 

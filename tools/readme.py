@@ -19,7 +19,7 @@ from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
 from fdhmfe.runs import committed, experiment, ledger, plan, results, tables
 from fdhmfe.runs.committed import Birds
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import atomic, write_text
 from fdhmfe.support.places import REPOSITORY
 
 README = REPOSITORY / "README.md"
@@ -166,8 +166,7 @@ def main() -> int:
     with atomic(REPOSITORY / FIGURE) as partial:
         draw(run).savefig(partial, format="png", dpi=130, bbox_inches="tight")
     text = replaced(README.read_text(encoding="utf-8"), section())
-    with atomic(README) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(README, text)
     print(f"wrote README.md and {FIGURE}")
     return 0
 

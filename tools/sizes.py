@@ -16,7 +16,7 @@ from typing import Any
 import make_env
 import pandas as pd
 
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
 README = REPOSITORY / "README.md"
@@ -66,8 +66,7 @@ def replaced(page: str, section: str) -> str:
 
 def main() -> int:
     written = replaced(README.read_text(encoding="utf-8"), table())
-    with atomic(README) as partial:
-        partial.write_text(written, encoding="utf-8")
+    write_text(README, written)
     print(written.partition(START)[2].partition(END)[0], end="")
     return 0
 

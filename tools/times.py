@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks, reading_minutes
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
 TEACHING = REPOSITORY / "docs" / "teaching.md"
@@ -54,8 +54,7 @@ def main() -> int:
     new[TEACHING] = planned(TEACHING.read_text(encoding="utf-8"), minutes_of)
     for path, text in new.items():
         if text != path.read_text(encoding="utf-8"):
-            with atomic(path) as partial:
-                partial.write_text(text, encoding="utf-8")
+            write_text(path, text)
             print(f"wrote {path.relative_to(REPOSITORY)}")
     print(", ".join(f"{name} {value}" for name, value in minutes.items()), "minutes to read")
     return 0

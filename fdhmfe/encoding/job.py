@@ -31,13 +31,13 @@ from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.runs.results import write_npz
 from fdhmfe.search.folders import stored_identity
 from fdhmfe.support.files import (
-    atomic,
     content_hash,
     file_hash,
     read_json,
     read_record,
     readable,
     write_json,
+    write_text,
 )
 
 
@@ -86,8 +86,7 @@ def plan(images: Path, out: Path, run: TrainedRun, shard_size: int) -> Job:
         if known != job.names:
             (out / "shards").mkdir(exist_ok=True)
             (out / "encoded.json").unlink(missing_ok=True)
-            with atomic(out / "images.txt") as partial:
-                partial.write_text("".join(f"{line_of(n)}\n" for n in job.names), encoding="utf-8")
+            write_text(out / "images.txt", "".join(f"{line_of(n)}\n" for n in job.names))
             counts = {"images": len(job.names), "names": content_hash(job.names)}
             write_json(path, wanted | counts)
         retire(job)

@@ -19,7 +19,7 @@ from fdhmfe.data.picture import Unreadable, decode
 from fdhmfe.encoding.neighbours import open_model
 from fdhmfe.encoding.trained import TrainedRun
 from fdhmfe.explorer.gallery import Gallery, album_gallery, build_gallery, text, thumbnail
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import write_text
 
 PARTS, SCRIPT, STYLE, PAGE = (
     Path(__file__).with_name(name).read_text(encoding="utf-8")
@@ -81,5 +81,4 @@ def write_page(gallery: Gallery, path: Path) -> None:
         script=PARTS + SCRIPT,
         gallery=content.replace("<", "\\u003c"),  # else a name could end the script element
     )
-    with atomic(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_text(path, page)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import nbformat
 
 from fdhmfe.lessons.notebooks import declared_parameters
-from fdhmfe.support.files import atomic, content_hash, file_hash
+from fdhmfe.support.files import content_hash, file_hash, write_text
 from fdhmfe.support.places import PACKAGE
 
 
@@ -83,5 +83,4 @@ def record(output: Path, made_from: str, wrote: list[str]) -> None:
     """Note in an executed notebook what it was made from and what it wrote."""
     copy = nbformat.read(output, as_version=4)
     copy.metadata["fdhmfe"] = {"made_from": made_from, "wrote": wrote}
-    with atomic(output) as partial:
-        partial.write_text(nbformat.writes(copy), encoding="utf-8")
+    write_text(output, nbformat.writes(copy))

@@ -11,7 +11,7 @@ from fdhmfe.config.methods import METHODS, REFERENCES
 from fdhmfe.runs.latex import latex_table
 from fdhmfe.runs.plan import NETWORKS
 from fdhmfe.runs.results import headline
-from fdhmfe.support.files import atomic
+from fdhmfe.support.files import write_text
 
 GROUPS = ("ours", "baselines", "others", "controls", "references")  # of a table's rows, in order
 FLOATS = ("cosine", "unquantised")  # rankings without codes
@@ -260,6 +260,5 @@ def export_cells(cells: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     paths = []
     for kind, text in contents.items():
         paths.append(stem.with_name(f"{stem.name}.{kind}"))
-        with atomic(paths[-1]) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(paths[-1], text)
     return paths

@@ -133,6 +133,12 @@ def fresh_mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, atomically."""
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
     with atomic(path) as partial:

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from fdhmfe.data.fetch.extract import is_tar
-from fdhmfe.support.files import atomic, file_hash
+from fdhmfe.support.files import file_hash, write_text
 from fdhmfe.support.sniff import HEAD, described
 
 
@@ -73,8 +73,7 @@ def record(path: Path) -> str:
     Only of one that has been unpacked and found whole: later copies are compared with it.
     """
     found, place = file_hash(path), record_of(path)
-    with atomic(place) as partial:
-        partial.write_text(f"{found}  {path.name}\n", encoding="utf-8")
+    write_text(place, f"{found}  {path.name}\n")
     return f"no checksum is published; sha256 {found} recorded in {place.name}"
 
 
