@@ -13,9 +13,9 @@ from urllib.parse import quote
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+from pages import update
 
 from fdhmfe.lessons.notebooks import ordered_notebooks
-from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
 ROW = "| **Open in** | "
@@ -72,9 +72,7 @@ def written(path: Path) -> str:
 
 def main() -> int:
     for path in ordered_notebooks():
-        if (text := written(path)) != path.read_text(encoding="utf-8"):
-            write_text(path, text)
-            print(f"wrote {path.relative_to(REPOSITORY)}")
+        update(path, written(path))
     return 0
 
 

@@ -4,11 +4,11 @@ The tables come from the rows of runs in results/laptop; the figure is drawn fro
 toy set, which is trained first if it is not there (some minutes).
 """
 
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
+import pages
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -137,10 +137,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def replaced(readme: str, new: str) -> str:
     """The README's text with what stands between the marks replaced; ValueError without marks."""
-    pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
-    if not pattern.search(readme):
-        raise ValueError(f"README.md has no {START} ... {END}")
-    return pattern.sub(lambda _: new, readme)
+    return pages.replaced(readme, new, START, END)
 
 
 def draw(run: TrainedRun, count: int = 3, neighbours: int = 6) -> Figure:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import make_env
+import pages
 import pandas as pd
 
 from fdhmfe.support.files import write_text
@@ -57,11 +58,7 @@ def table() -> str:
 
 def replaced(page: str, section: str) -> str:
     """The page with another text between the two marks; ValueError if it lacks them."""
-    before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"README has no {(END if start else START).strip()}")
-    return f"{before}{START}{section}\n{END}{after}"
+    return pages.replaced(page, f"{START}{section}\n{END}", START, END)
 
 
 def main() -> int:

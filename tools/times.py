@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pages import update
+
 from fdhmfe.lessons.notebooks import NOTEBOOKS, ordered_notebooks, reading_minutes
-from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
 TEACHING = REPOSITORY / "docs" / "teaching.md"
@@ -53,9 +54,7 @@ def main() -> int:
     new = {path: timed(path) for path in ordered_notebooks()}
     new[TEACHING] = planned(TEACHING.read_text(encoding="utf-8"), minutes_of)
     for path, text in new.items():
-        if text != path.read_text(encoding="utf-8"):
-            write_text(path, text)
-            print(f"wrote {path.relative_to(REPOSITORY)}")
+        update(path, text)
     print(", ".join(f"{name} {value}" for name, value in minutes.items()), "minutes to read")
     return 0
 
