@@ -11,8 +11,8 @@ one that comes with the kit.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from fdhmfe.config.settings import PARTS, Config, load
 from fdhmfe.data.views import Preprocessing
 from fdhmfe.encoding.card import card
-from fdhmfe.support.files import atomic, file_hash, json_bytes
+from fdhmfe.support.files import atomic, file_hash, json_bytes, readable
 
 MAKER, FORMAT = "fdhmfe", 1
 ABOUT, WEIGHTS, CARD = FILES = ("config.json", "model.safetensors", "README.md")
@@ -94,20 +94,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-@contextmanager
-def sound(path: Path) -> Iterator[None]:
+def sound(path: Path) -> AbstractContextManager[None]:
     """Within the block, whatever is wrong with `path` becomes a ValueError that names it."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: get the model again") from None
-    except OSError:  # the system refuses to read it: it may be whole
-        raise
-    except Exception as error:  # a damaged file raises anything
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path} is damaged, or of another version of fdhmfe ({reason}): get the model again"
-        ) from error
+    return readable(path, "get the model again", or_else=", or of another version of fdhmfe")
 
 
 def is_shared(folder: Path) -> bool:

@@ -158,10 +158,11 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def readable(path: Path, advice: str) -> Iterator[None]:
+def readable(path: Path, advice: str, *, or_else: str = "") -> Iterator[None]:
     """Within the block, a missing or damaged `path` becomes a ValueError, which gives the advice.
 
-    A file that the system refuses to read may be whole: that error stays as it is.
+    or_else: what may be the matter in place of damage, as in ", or of another version". A file that
+    the system refuses to read may be whole: that error stays as it is.
     """
     try:
         yield
@@ -171,7 +172,7 @@ def readable(path: Path, advice: str) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged file raises anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path} is damaged ({reason}): {advice}") from error
+        raise ValueError(f"{path} is damaged{or_else} ({reason}): {advice}") from error
 
 
 def read_record(path: Path, names: Iterable[str], advice: str) -> dict[str, Any]:
