@@ -69,7 +69,8 @@ def runs_alike(folder: Path) -> pd.DataFrame:
     """mAP rows of a run, and of those in its results' tables that differ from it in OTHER alone."""
     own, output_dir = own_rows(folder), folder.parent.parent
     own = own[own.metric == "mAP"]
-    runs = ledger.rows(output_dir, ledger.RUNS)
+    tables = ledger.in_force(output_dir)
+    runs = tables[ledger.RUNS]
     runs = runs[runs.run_id != folder.name]
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
@@ -84,7 +85,7 @@ def runs_alike(folder: Path) -> pd.DataFrame:
         runs = runs[runs[name].astype(str) == str(made[name])]
     held_out = (runs.protocol != made["protocol"]) | (runs.fold != made["fold"])
     runs = runs[held_out | (runs.dataset_hash == made["dataset_hash"])]
-    others = headline(ledger.rows(output_dir, ledger.METRICS))
+    others = headline(tables[ledger.METRICS])
     others = others[others.run_id.isin(runs.run_id) & ~others.method.isin(REFERENCES)]
     return pd.concat([own, others])
 

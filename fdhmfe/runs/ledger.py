@@ -49,7 +49,7 @@ def record(output_dir: Path, folders: Sequence[Path]) -> None:
         return
     metrics, runs = pd.concat(map(read_metrics, folders)), run_list(folders)
     with locked(output_dir / "locks" / "tables.lock"):
-        before = {name: rows(output_dir, name) for name in (METRICS, RUNS)}
+        before = in_force(output_dir)
         for name, fresh in ((METRICS, metrics), (RUNS, runs)):
             old = before[name]
             kept = old[~old.run_id.isin(fresh.run_id)] if len(old) else old
@@ -59,17 +59,24 @@ def record(output_dir: Path, folders: Sequence[Path]) -> None:
 
 
 def rows(output_dir: Path, name: str) -> pd.DataFrame:
-    """The rows of a table that count for the code here; empty fields are empty strings.
+    """The rows of a table that count for the code here; empty fields are empty strings."""
+    return in_force(output_dir)[name]
 
-    A run counts only if both tables have it.
+
+def in_force(output_dir: Path) -> dict[str, pd.DataFrame]:
+    """Both tables, METRICS and RUNS, without the rows that do not count for the code here.
+
+    A run counts only if both have it.
     """
     tables = output_dir / "tables"
     if not (tables / RUNS).exists() or not (tables / METRICS).exists():
-        return pd.DataFrame({"run_id": []})
+        return dict.fromkeys((METRICS, RUNS), pd.DataFrame({"run_id": []}))
     metrics, runs = read(tables / METRICS), read(tables / RUNS)
     known = runs.run_id[runs.source_hash.isin(same_codes()) & runs.run_id.isin(metrics.run_id)]
-    table = metrics if name == METRICS else runs
-    return table[table.run_id.isin(known)]
+    return {
+        METRICS: metrics[metrics.run_id.isin(known)],
+        RUNS: runs[runs.run_id.isin(known)],
+    }
 
 
 def read(path: Path) -> pd.DataFrame:
