@@ -31,10 +31,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 from candidates import ENGINES, K
 from distinct import Source, relaxed, trained
-from rows import in_own_process, load_average, parser, write_rows
+from rows import in_own_process, kill_whole, load_average, parser, write_rows
 
 from fdhmfe.codes import blocks, hamming, pack
 
@@ -75,16 +74,8 @@ def killed(name, words_file, folder, words, queries):
     for line in process.stdout:
         if int(line) >= len(words) // 2:
             break
-    server = folder / "data/postmaster.pid"
-    every = [psutil.Process(process.pid)]
-    if server.exists():
-        every.append(psutil.Process(int(server.read_text().split()[0])))
-    every += [child for each in every for child in each.children(recursive=True)]
-    for each in every:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
+    kill_whole(process.pid)  # the engine, too: it is the client's child, or within it
     process.wait()
-    psutil.wait_procs(every)
     engine = ENGINES[name](folder)
     kept = len(words) // 2 <= len(engine) < len(words)
     with contextlib.redirect_stdout(None):

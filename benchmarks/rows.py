@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,10 +36,16 @@ def in_own_process(threads, function, *arguments):
 
 def kill_server(folder):
     """SIGKILL to all processes of the PostgreSQL that serves a folder."""
-    server = psutil.Process(int((folder / "data/postmaster.pid").read_text().split()[0]))
-    every = [server, *server.children(recursive=True)]
-    for process in every:
-        process.kill()
+    kill_whole(int((folder / "data/postmaster.pid").read_text().split()[0]))
+
+
+def kill_whole(number):
+    """SIGKILL to a process and all that it has started."""
+    process = psutil.Process(number)
+    every = [process, *process.children(recursive=True)]
+    for each in every:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
     psutil.wait_procs(every)
 
 
