@@ -8,6 +8,7 @@ all are equal, it writes the two identities to results/same_codes.csv, and the r
 """
 
 import argparse
+import inspect
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fdhmfe.config.methods import METHODS
+from fdhmfe.config.methods import METHODS, NETWORKS, part
 from fdhmfe.config.profiles import ABSTRACT, ADDED, GRAPHS, variant_settings
 from fdhmfe.config.settings import load
 from fdhmfe.runs import experiment, plan, results
@@ -29,9 +30,7 @@ from fdhmfe.support.progress import progress
 
 TABLE = REPOSITORY / "results" / "same_codes.csv"
 TRAINED = dict(trainable="tail", hash_head="mlp", pooling="all")
-PARTS = ("parts", "semicon")  # networks of them
 LIST = "probes.json"
-APART = ("run_id",)  # columns of metrics.csv that name the run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +64,7 @@ def probes(weights: str) -> Iterator[dict[str, Any]]:
     learned = [name for name, method in METHODS.items() if method.objective]
     yield from (dict(method=name) for name in METHODS)
     # The embedded backbone has no last block that parts could be refined by: see `weights`.
-    whole = [name for name in learned if METHODS[name].network not in PARTS]
+    whole = [name for name in learned if not refines(METHODS[name].network)]
     yield from (dict(method=name, **TRAINED) for name in whole)
     parts = [("fdh-mfe", f"no-{part}") for part in ABSTRACT] + [("fdh-mfe", g) for g in GRAPHS]
     parts += [("fdh-mfe+", f"no-{part}") for part in ADDED]
@@ -78,6 +77,11 @@ def probes(weights: str) -> Iterator[dict[str, Any]]:
     if weights:
         photos = dict(backbone="mobilenet_v2", weights=weights, image_size=96, **TRAINED)
         yield from (dict(method=name, **photos) for name in learned)
+
+
+def refines(network: str) -> bool:
+    """Whether a network takes copies of the backbone's last block."""
+    return "block" in inspect.signature(part(network, NETWORKS)).parameters
 
 
 def make(home: Path, weights: str) -> None:
@@ -109,26 +113,24 @@ def start(tree: Path, home: Path, weights: str) -> None:
 
 def differences(old: Path, new: Path) -> Iterator[str]:
     """What is not equal in the runs of two homes: a line each."""
-    for (probe, before), (same, after) in zip(
-        read_json(old / LIST), read_json(new / LIST), strict=True
-    ):
+    pairs = zip(read_json(old / LIST), read_json(new / LIST), strict=True)
+    for (probe, before), (same, after) in pairs:
         name = ", ".join(f"{key} {value}" for key, value in probe.items())
         if probe != same:
             yield f"{name}: the other code has no such run"
             continue
-        codes = [results.read_codes(home / run) for home, run in ((old, before), (new, after))]
-        if any(not np.array_equal(codes[0][part], codes[1][part]) for part in codes[0]):
+        codes, others = results.read_codes(old / before), results.read_codes(new / after)
+        if any(not np.array_equal(codes[array], others[array]) for array in codes):
             yield f"{name}: other codes"
         for file in ("metrics.csv", "history.csv"):
-            tables = [
-                pd.read_csv(h / r / file, dtype=str) for h, r in ((old, before), (new, after))
-            ]
-            if (
-                not tables[0]
-                .drop(columns=APART, errors="ignore")
-                .equals(tables[1].drop(columns=APART, errors="ignore"))
-            ):
+            if not nameless(old / before / file).equals(nameless(new / after / file)):
                 yield f"{name}: another {file}"
+
+
+def nameless(path: Path) -> pd.DataFrame:
+    """A table of a run, as text, without the run's name."""
+    table = pd.read_csv(path, dtype=str)
+    return table.drop(columns="run_id", errors="ignore")
 
 
 def keep(before: str, after: str, commit: str, made: int) -> None:
