@@ -76,8 +76,12 @@ def code_bytes(codes: ArrayLike) -> np.ndarray:
 
     What the explorer's page and an album hold. Errors as in `pack`.
     """
-    packed = as_bytes(pack(codes))
-    return packed[:, : -(-np.shape(codes)[1] // 8)]
+    return whole_bytes(pack(codes), np.shape(codes)[1])
+
+
+def whole_bytes(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Packed codes (N, W) of K bits as `code_bytes` gives them: (N, ceil(K / 8)) uint8."""
+    return as_bytes(packed)[:, : -(-bits // 8)]
 
 
 def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:

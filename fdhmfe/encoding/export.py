@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from fdhmfe.codes import as_bytes, unpack
+from fdhmfe.codes import unpack, whole_bytes
 from fdhmfe.encoding.job import Job, read_shards
 from fdhmfe.support.files import atomic
 from fdhmfe.support.places import suggest
@@ -56,10 +56,9 @@ def export(job: Job, bits: int, kinds: Collection[str]) -> None:
 
 def tables(job: Job, bits: int) -> Iterator[pd.DataFrame]:
     """The rows of one shard after the other, so that no more is in memory."""
-    width = -(-bits // 8)
     for arrays in read_shards(job.out):
         names = [text(job.names[i]) for i in arrays["ids"]]
-        codes = [f"0x{row.tobytes().hex()}" for row in as_bytes(arrays["words"])[:, :width]]
+        codes = [f"0x{row.tobytes().hex()}" for row in whole_bytes(arrays["words"], bits)]
         yield pd.DataFrame(dict(zip(COLUMNS, (arrays["ids"], names, codes), strict=True)))
 
 

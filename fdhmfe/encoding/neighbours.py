@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fdhmfe.codes import code_bytes, unpack
+from fdhmfe.codes import code_bytes, whole_bytes
 from fdhmfe.config.settings import Config
 from fdhmfe.data.dataset import open_image
 from fdhmfe.encoding.album import Album
@@ -122,7 +122,7 @@ def read(folder: Path, place: Path, model: TrainedRun) -> tuple[Path, Album]:
     work(model, job, partial(next, gauge(job)))
     finish(job, model)
     identity, shards = read_identity(job.out), list(read_shards(job.out))
-    codes = code_bytes(unpack(np.concatenate([each["words"] for each in shards]), identity.bits))
+    codes = whole_bytes(np.concatenate([each["words"] for each in shards]), identity.bits)
     hashes = {i: digest for shard in shards for i, digest in hashes_of(shard).items()}
     names = np.array([job.names[i] for i in hashes])
     order = np.argsort(names, kind="stable")

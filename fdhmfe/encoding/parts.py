@@ -5,20 +5,20 @@ Letters: B images, S pixels per side.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from fdhmfe.config.settings import Config
 from fdhmfe.data.views import Preprocessing
 from fdhmfe.features.backbone import (
-    ChannelsFirst,
     StageBackbone,
+    channels_first,
+    ready,
     stage_extractor,
+    timm_stages,
     torchvision_network,
 )
 from fdhmfe.features.embedded import EmbeddedNet
@@ -98,10 +98,5 @@ def blank_backbone(config: Config, pre: Preprocessing) -> StageBackbone:
     elif name == config.backbone:
         extractor = stage_extractor(torchvision_network(name), stages, size)
     else:
-        create = partial(timm.create_model, name, features_only=True)
-        depth = len(create().feature_info)  # type: ignore[arg-type]
-        extractor = create(out_indices=tuple(range(depth - stages, depth)))
-        if getattr(extractor, "output_fmt", "NCHW") == "NHWC":
-            extractor = ChannelsFirst(extractor)
-    backbone = StageBackbone(extractor, config.grid, pre).eval()
-    return backbone.to(memory_format=torch.channels_last)
+        extractor = channels_first(timm_stages(name, stages))
+    return ready(extractor, config.grid, pre)

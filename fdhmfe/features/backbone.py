@@ -7,6 +7,7 @@ the kit trains itself, without internet access or a GPU.
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,18 @@ def pretrained(
     if name.startswith("timm/"):
         extractor = timm_extractor(name.removeprefix("timm/"), weights, stages)
         preprocessing = timm_preprocessing(extractor, size)
-        if getattr(extractor, "output_fmt", "NCHW") == "NHWC":
-            extractor = ChannelsFirst(extractor)
+        extractor = channels_first(extractor)
     else:
         network = torchvision_network(name)
         extractor = stage_extractor(network, stages, size)
         state = read_state_dict(weights) if weights else download(name)
         load_weights(state, network, extractor, f"weights {weights or 'that came'}", name)
         preprocessing = Preprocessing(size)
+    return ready(extractor, grid, preprocessing)
+
+
+def ready(extractor: nn.Module, grid: int, preprocessing: Preprocessing) -> StageBackbone:
+    """A backbone in evaluation mode, its tensors laid out as they are fastest on a CPU."""
     backbone = StageBackbone(extractor, grid, preprocessing).eval()
     return backbone.to(memory_format=torch.channels_last)
 
@@ -154,6 +159,12 @@ class ChannelsFirst(nn.Module):
         return [x.permute(0, 3, 1, 2) for x in self.extractor(images)]
 
 
+def channels_first(extractor: nn.Module) -> nn.Module:
+    """A feature extractor of timm, its maps as (B, C, H, W)."""
+    last = getattr(extractor, "output_fmt", "NCHW") == "NHWC"
+    return ChannelsFirst(extractor) if last else extractor
+
+
 def watch(
     network: Callable[[Tensor], Any], modules: Iterable[nn.Module], hook: Callable, size: int
 ) -> Any:
@@ -198,16 +209,7 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
     """The last `stages` feature maps of a timm network (weights from the hub when None)."""
     try:
         overlay = {"state_dict": timm_state(name, weights)} if weights else None
-        depth = len(timm.create_model(name, features_only=True).feature_info)  # type: ignore[arg-type]
-        if depth < stages:
-            raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
-        extractor = timm.create_model(
-            name,
-            features_only=True,
-            out_indices=tuple(range(depth - stages, depth)),
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-        )
+        extractor = timm_stages(name, stages, pretrained=True, pretrained_cfg_overlay=overlay)
         extractor.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
         return extractor
     except (RuntimeError, OSError) as error:
@@ -217,6 +219,15 @@ def timm_extractor(name: str, weights: Path | None, stages: int) -> nn.Module:
         raise ValueError(
             f"backbone 'timm/{name}', {weights or 'download'}: {reason}{hint}"
         ) from error
+
+
+def timm_stages(name: str, stages: int, **given: Any) -> nn.Module:
+    """timm's extractor of a network's last `stages` maps, made as `given`; ValueError if fewer."""
+    create = partial(timm.create_model, name, features_only=True)
+    depth = len(create().feature_info)  # type: ignore[arg-type]
+    if depth < stages:
+        raise ValueError(f"timm/{name} has {depth} stage maps, {stages} were asked for")
+    return create(out_indices=tuple(range(depth - stages, depth)), **given)
 
 
 def timm_state(name: str, weights: Path) -> dict[str, Tensor]:

@@ -66,13 +66,13 @@ def cached_view(
         named, lambda partial: compute(partial, dataset, rows, view, backbone), resume=True
     )
     files = sorted(done.glob("stage-*.npy"))
-    return StageCache(np.load(done / "rows.npy"), [np.load(f, mmap_mode="r") for f in files])
+    return StageCache(rows, [np.load(f, mmap_mode="r") for f in files])
 
 
 def compute(
     folder: Path, dataset: Dataset, rows: np.ndarray, view: int, backbone: StageBackbone | Front
 ) -> None:
-    """Fill `folder` with rows.npy and one stage-<l>.npy per stage, batch by batch."""
+    """Fill `folder` with one stage-<l>.npy per stage, batch by batch."""
     place, pre = device(), backbone.preprocessing
     # A copy: the caller's stays on its device. A traced network's copy is no longer in eval mode.
     network = deepcopy(backbone).eval().to(place)
@@ -81,7 +81,6 @@ def compute(
         shapes = [x.shape[1:] for x in backbone(blank)]  # (C_l, H_l, W_l)
     counter = folder / "progress.json"
     start = read_json(counter)["done"] if counter.exists() else 0
-    np.save(folder / "rows.npy", rows)
     files = [folder / f"stage-{level}.npy" for level in range(len(shapes))]
     if not start:
         for file, (channels, *sides) in zip(files, shapes, strict=True):

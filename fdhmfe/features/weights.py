@@ -8,7 +8,6 @@ from dataclasses import replace
 from inspect import getfile
 from pathlib import Path
 
-import torch
 import tyro
 from safetensors import safe_open
 
@@ -19,7 +18,7 @@ from fdhmfe.data.door import open_dataset
 from fdhmfe.data.readers.own import toy_source
 from fdhmfe.data.views import Preprocessing
 from fdhmfe.features import embedded
-from fdhmfe.features.backbone import StageBackbone, load_weights, stage_extractor
+from fdhmfe.features.backbone import StageBackbone, load_weights, ready, stage_extractor
 from fdhmfe.features.embedded import EmbeddedNet, train_embedded
 from fdhmfe.features.state_dict import read_state_dict
 from fdhmfe.support.files import atomic, build_once, content_hash, file_hash
@@ -78,8 +77,7 @@ def embedded_backbone(weights: Path, config: Config) -> StageBackbone:
     network = EmbeddedNet(outputs=1)
     extractor = stage_extractor(network, config.cached_stages, config.image_size)
     load_weights(read_state_dict(weights), network, extractor, f"weights {weights}", "embedded")
-    backbone = StageBackbone(extractor, config.grid, Preprocessing(config.image_size)).eval()
-    return backbone.to(memory_format=torch.channels_last)
+    return ready(extractor, config.grid, Preprocessing(config.image_size))
 
 
 def main() -> None:
