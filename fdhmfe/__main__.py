@@ -7,18 +7,18 @@ method's tuning or the profile decides.
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fdhmfe.config import profiles
-from fdhmfe.config.settings import CHOICES, TYPES, Config, load, meanings
+from fdhmfe.config.options import all_but, options, typed
+from fdhmfe.config.settings import load
 from fdhmfe.lessons import notebooks
 from fdhmfe.support.places import suggest
 
@@ -29,7 +29,6 @@ TUNED_SETTINGS = (
     *("backbone_learning_rate", "loss_weight", "learning_rate"),
 )
 MOVED = ("data_dir", "weights")  # where a finished run's files are now
-TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,40 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept: give the command again", file=sys.stderr)
         return 130
-
-
-def settings(names: Iterable[str]) -> Any:
-    """The type of a dictionary with these settings as keys, all optional, and text as values."""
-    meaning, options = meanings(), {}
-    for name in names:
-        known = f": {', '.join(filter(None, CHOICES[name]))}" if name in CHOICES else ""
-        kind, default = TYPES[name], str(getattr(Config, name)) or "none"
-        option = arg(
-            help=f"{meaning[name]}{known}",
-            metavar="TRUE|FALSE" if kind is bool else kind.__name__.upper(),
-            help_behavior_hint=f"(default: {default.lower() if kind is bool else default})",
-        )
-        options[name] = Annotated[str, option]
-    return TypedDict("Settings", options, total=False)  # type: ignore[operator]
-
-
-def all_but(*names: str) -> Any:
-    """All settings but these, as the options of a command."""
-    return options(lambda: [name for name in TYPES if name not in names])
-
-
-def options(names: Callable[[], Iterable[str]]) -> Any:
-    """The options of a command for these settings; `names` is called when it is chosen."""
-    return arg(name="", constructor_factory=lambda: settings(names()))
-
-
-def typed(given: Mapping[str, str]) -> dict[str, Any]:
-    """Each value in its setting's type. Text that has no such value stays: `load` refuses it."""
-    values: dict[str, Any] = dict(given)
-    for name, text in given.items():
-        with suppress(KeyError, ValueError):
-            values[name] = TRUTH[text.lower()] if TYPES[name] is bool else TYPES[name](text)
-    return values
 
 
 def reproduce(
