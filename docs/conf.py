@@ -3,12 +3,19 @@
 from docutils import nodes
 from docutils.utils.math import MathError
 from formulas import mathml  # build_site.py lies beside it
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
+from sphinx.util.typing import stringify_annotation
 
 project = "fdhmfe"
 author = "the fdhmfe authors"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+default_role = "code"  # what docstrings have between backticks
+python_maximum_signature_line_length = 80
+add_module_names = False
 html_theme = "sphinx_book_theme"
 html_title = "FDH-MFE, a course in fine-grained hashing"
 html_static_path = ["_static"]
@@ -29,6 +36,7 @@ nb_execution_mode = "off"  # notebooks come executed
 nb_ipywidgets_js = {}  # the explorer has a page of its own
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 
@@ -44,5 +52,13 @@ def write_math(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_bloc
     raise nodes.SkipNode
 
 
+def shorten(*event: str | None) -> tuple[str | None, str | None]:
+    """A signature with ArrayLike by its name: Sphinx writes out the union that it stands for."""
+    whole = stringify_annotation(ArrayLike, "smart")
+    arguments, returns = (text and text.replace(whole, "ArrayLike") for text in event[-2:])
+    return arguments, returns
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", shorten)
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))

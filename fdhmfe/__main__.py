@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale may lack the ✓ that is printed
+    if str(Path.cwd()) not in sys.path:  # a method of one's own: only `python -m` looks there
+        sys.path.append(str(Path.cwd()))
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
     if name in ("", "-h", "--help"):
@@ -193,7 +195,7 @@ def data(
     published. A broken download goes on where it stopped. A data set that is there is only checked.
 
     Args:
-        name: the data set, as in --dataset; README lists them
+        name: an official data set, as in --dataset of `fdhmfe train`
         root: folder to keep it in
         no_download: use only the archives and folders that are there
         verify: also read every image, and compare the archives' checksums again

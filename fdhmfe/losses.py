@@ -131,7 +131,7 @@ def hardest_gap(
 
 
 def quantisation_loss(u: Tensor) -> Tensor:
-    """Mean of 1 - cos(u, sign u), u (B, K); 0 if each image's |u_k| are equal. Reconstruction."""
+    """Mean of 1 - cos(u, sign u), u (B, K); 0 if an image's abs(u) are equal. Reconstruction."""
     return (1 - F.cosine_similarity(u, u.detach().sign())).mean()
 
 

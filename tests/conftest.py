@@ -1,6 +1,7 @@
 """Small real data for the tests: JPEGs of noise around one colour per class."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,12 @@ def tool(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def python_blocks(page: str) -> list[str]:
+    """The Python code in a page of the documentation, block by block."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def places_of(environment: Path) -> dict[str, Path]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, save_image, write_folder
+from conftest import ROOT, python_blocks, save_image, write_folder
 
 import fdhmfe
 
 
-def example(readme: Path = ROOT / "README.md") -> str:
-    """The README's training script."""
-    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    return next(block for block in blocks if "optimiser.step()" in block)
+def example() -> str:
+    """The training script of the documentation."""
+    (script,) = python_blocks("own_backbone")
+    return script
 
 
 def run(script: str, folder: Path, site: Path = ROOT) -> str:
@@ -54,7 +54,7 @@ def test_the_documented_call_works_on_maps_of_any_backbone():
 
 
 @pytest.mark.slow  # builds a wheel, imports everything anew
-def test_the_readme_s_script_trains_from_a_wheel_on_folders_of_images(installed, tmp_path):
+def test_the_documented_script_trains_from_a_wheel_on_folders_of_images(installed, tmp_path):
     write_folder(tmp_path / "images", classes=3, per_class=24)
     script = example()
     assert len([line for line in script.splitlines() if line.strip()]) <= 25

@@ -5,7 +5,7 @@ import importlib.metadata
 import pytest
 from conftest import ROOT, tool
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def test_sizes_are_summed_over_packages(sizes):
         sizes.on_disk("no-such-package")
 
 
-def test_readme_has_the_table_and_keeps_the_rest(sizes):
-    section = README.partition(sizes.START)[2].partition(sizes.END)[0]
+def test_the_page_has_the_table_and_keeps_the_rest(sizes):
+    section = PAGE.partition(sizes.START)[2].partition(sizes.END)[0]
     assert section.count(" GB") == 6 and "`TORCH=cpu`" in section
-    assert sizes.replaced(sizes.replaced(README, "else"), section.rstrip("\n")) == README
+    assert sizes.replaced(sizes.replaced(PAGE, "else"), section.rstrip("\n")) == PAGE
     with pytest.raises(ValueError, match="has no <!-- end of sizes"):
-        sizes.replaced(README.replace(sizes.END, ""), "else")
+        sizes.replaced(PAGE.replace(sizes.END, ""), "else")

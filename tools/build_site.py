@@ -20,8 +20,16 @@ from fdhmfe.config.settings import load
 from fdhmfe.lessons.notebooks import GLOSSARY, ordered_notebooks
 from fdhmfe.support.places import REPOSITORY
 
-DOCS = REPOSITORY / "docs"
-PAGES = (DOCS / "teaching.md", GLOSSARY, DOCS / "cheatsheet.md")
+DOCS, FRONT = REPOSITORY / "docs", "index.md"
+# Pages that are not in docs, and their names on the site
+OTHERS = {
+    GLOSSARY: "glossary.md",
+    REPOSITORY / "ARCHITECTURE.md": "architecture.md",
+    REPOSITORY / "CONTRIBUTING.md": "contributing.md",
+    REPOSITORY / "data" / "README.md": "data.md",
+    REPOSITORY / "results" / "paper" / "README.md": "published.md",
+}
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # to a file: no address, no heading of the page
 MADE = "<!-- made -->"  # in docs/teaching.md: where the site says what there is for teachers
 UNNAMED = "A figure: the text beside it says what it shows"
 HANDED_OUT = {
@@ -74,18 +82,36 @@ def stage(notebooks: list[Path], output_dir: Path, source: Path, extra: Path) ->
         ).groups()
         rows.append(f"| [{title}]({path.name}) | {goal} |")
     made = for_teachers(output_dir, extra)
-    for path in PAGES:
-        page = linked(path.read_text(encoding="utf-8"), notebooks)
-        (source / path.name).write_text(page.replace(MADE, made), encoding="utf-8")
+    known = site_pages()
+    for path, name in known.items():
+        page = linked(inside(path, known), notebooks)
+        (source / name).write_text(page.replace(MADE, made), encoding="utf-8")
     shutil.copytree(DOCS / "_static", source / "_static")
     explorers = copied(output_dir / "explorer", extra)
     links = [f"- {link(f'explorer/{page.name}', page.stem)}" for page in explorers]
-    front = (DOCS / "index.md").read_text(encoding="utf-8")
+    front = inside(DOCS / FRONT, known)
     front = front.replace("{notebooks}", "\n".join(rows))
     front = front.replace("{contents}", "\n".join(path.stem for path in notebooks))
-    front = front.replace("{pages}", "\n".join(path.stem for path in PAGES))
     front = front.replace("{explorers}", "\n".join(links) or "None yet: run notebook 13_explorer.")
-    (source / "index.md").write_text(front, encoding="utf-8")
+    (source / FRONT).write_text(front, encoding="utf-8")
+
+
+def site_pages() -> dict[Path, str]:
+    """The pages beside the notebooks, and their names on the site."""
+    return {path: path.name for path in DOCS.glob("*.md") if path.name != FRONT} | OTHERS
+
+
+def inside(path: Path, known: dict[Path, str]) -> str:
+    """A page whose links lead to the site's pages; SiteError for a link that leads out of it."""
+
+    def target(found: re.Match[str]) -> str:
+        there = (path.parent / found[1]).resolve()
+        if there not in known:
+            name = path.relative_to(REPOSITORY)
+            raise SiteError(f"{name} links to {found[1]}, which is no page of the site")
+        return known[there]
+
+    return LINK.sub(target, path.read_text(encoding="utf-8"))
 
 
 def for_teachers(output_dir: Path, extra: Path) -> str:

@@ -14,7 +14,7 @@ def replaced(page: str, new: str, start: str, end: str) -> str:
     before, opened, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not closed:
-        raise ValueError(f"README has no {(end if opened else start).strip()}")
+        raise ValueError(f"the page has no {(end if opened else start).strip()}")
     return before + new + after
 
 

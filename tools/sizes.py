@@ -1,4 +1,4 @@
-"""Write into README how large an installation is: python tools/sizes.py
+"""Write into docs/install.md how large an installation is: python tools/sizes.py
 
 Downloads are what the package index says of the files for this platform; sizes on disk are those
 of the files installed here. So it needs a network, and an environment that has everything. The
@@ -17,10 +17,9 @@ import make_env
 import pages
 import pandas as pd
 
-from fdhmfe.support.files import write_text
 from fdhmfe.support.places import REPOSITORY
 
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "install.md"
 START, END = "<!-- written by tools/sizes.py -->\n", "<!-- end of sizes -->\n"
 CUDA = re.compile("(nvidia|cuda|triton)")  # what torch needs only for GPUs
 EVERYTHING = ("browser", "dask", "dev", "engine", "site")  # with these, `make test` runs every test
@@ -41,7 +40,7 @@ def row(packages: list[dict[str, Any]], least: str = "") -> dict[str, str]:
 
 
 def table() -> str:
-    """The table of README: everything, what notebooks need, the same without CUDA."""
+    """The table: everything, what notebooks need, the same without CUDA."""
     with tempfile.TemporaryDirectory() as scratch:
         make_env.PYTHON, make_env.PLAN = Path(sys.executable), Path(scratch) / "pylock.toml"
         usual = make_env.plan([], "")
@@ -62,9 +61,9 @@ def replaced(page: str, section: str) -> str:
 
 
 def main() -> int:
-    written = replaced(README.read_text(encoding="utf-8"), table())
-    write_text(README, written)
-    print(written.partition(START)[2].partition(END)[0], end="")
+    text = table()
+    pages.update(PAGE, replaced(PAGE.read_text(encoding="utf-8"), text))
+    print(text)
     return 0
 
 

@@ -57,8 +57,8 @@ def test_every_name_has_a_reader_and_every_official_one_a_source():
     assert set(SOURCES) == set(WRITERS) == set(DATASETS) - {"toy", "folder"}
 
 
-def test_readme_names_every_data_set():
-    table = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_photographs_names_every_data_set():
+    table = (REPOSITORY / "docs" / "photographs.md").read_text(encoding="utf-8")
     assert [name for name in DATASETS if f"`{name}`" not in table] == []
 
 

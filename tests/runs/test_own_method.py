@@ -4,37 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import small_run
+from conftest import python_blocks, small_run
 
 from fdhmfe.figures import comparisons, curves
 from fdhmfe.runs import tables
 from fdhmfe.runs.results import read_metrics
 from fdhmfe.runs.sweep import sweep
 
-FILE = '''
-"""The brightest place of the last map, hashed; trained towards class codes as OrthoHash is."""
-
-from collections.abc import Sequence
-
-import numpy as np
-from torch import Tensor
-
-from fdhmfe.config import Composition
-from fdhmfe.network import HashLayer, HashNetwork, Output
-
-METHOD = Composition("brightest", "Brightest", "own", "dummy_method:Brightest", "orthohash")
-
-
-class Brightest(HashNetwork):
-    def __init__(
-        self, channels: Sequence[int], bits: int, *, proxies: np.ndarray | None = None
-    ) -> None:
-        super().__init__(proxies)
-        self.hash = HashLayer(channels[-1], bits)
-
-    def forward(self, maps: Sequence[Tensor]) -> Output:
-        return Output(self.hash(maps[-1].amax((2, 3))), self.proxies)
-'''
+(FILE,) = python_blocks("own_method")
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
