@@ -97,9 +97,11 @@ def printed(code: str, folder: Path) -> str:
 def place(folder_run: Path, tmp_path_factory) -> Path:
     """A folder with a run where pages have it, a picture or two, and codes of an album."""
     folder = tmp_path_factory.mktemp("reader")
-    made = folder / "results" / "quick" / "runs" / "RUN_ID"
-    made.parent.mkdir(parents=True)
+    made = folder / "RUN"
     made.symlink_to(folder_run)
+    quick = folder / "results" / "quick" / "runs" / "RUN_ID"
+    quick.parent.mkdir(parents=True)
+    quick.symlink_to(folder_run)
     for i, name in enumerate("ab"):
         save_image(folder / f"{name}.jpg", i)
     for i in range(30):
@@ -114,8 +116,7 @@ def test_the_python_code_of_a_page_runs(page, place):
     for code in python_blocks(page):
         shown = printed(code, place)
         if page == "running":
-            run_folder = place / "results" / "quick" / "runs" / "RUN_ID"
-            assert float(shown) == pytest.approx(read_map(run_folder.resolve()))
+            assert float(shown) == pytest.approx(read_map((place / "RUN").resolve()))
     made = {"own_images": "index/index.json", "share_model": "copy/model.safetensors"}
     assert page not in made or (place / made[page]).is_file()
 
@@ -129,7 +130,7 @@ def asked(address: str, photo: bytes) -> list[dict]:
 @pytest.mark.slow
 def test_the_documented_service_answers_a_photograph(place):
     service = python_blocks("search_service")[0]
-    model = place / "results" / "quick" / "runs" / "RUN_ID"
+    model = place / "RUN"
     process = run(service, place, str(model), "codes", "0")
     try:
         address = next(line for line in process.stdout if line.startswith("http")).strip()

@@ -75,6 +75,7 @@ def runs_alike(folder: Path) -> pd.DataFrame:
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
     same = [name for name in read_settings(folder) if name not in aside]
+    same.append("query_classes")  # not the folds of half of the data set
     if made["backbone"] != "embedded":  # that one is trained anew for other held-out classes
         same.append("backbone_id")
     if made["dataset"] == "folder":  # two folders have the same name

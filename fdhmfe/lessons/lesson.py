@@ -3,13 +3,13 @@
 import ast
 import gc
 import importlib.metadata
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from IPython import get_ipython
 from matplotlib.figure import Figure
 from matplotlib_inline.config import InlineBackend
@@ -68,7 +68,7 @@ class Lesson:
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
-    """Check a notebook's parameters; print its settings, library versions and device.
+    """Check a notebook's parameters; print its settings, versions of libraries, and the device.
 
     `namespace` is the notebook's globals(). Raises ValueError for a parameter that the notebook
     does not declare (papermill itself only warns), or for what `load` refuses.
@@ -89,9 +89,15 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Lesson:
     if get_ipython():  # show figures as sharp as they are saved
         InlineBackend.instance(parent=get_ipython()).figure_formats = {"retina"}
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy")}
-    device = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    print(lesson.protocol, versions, device, sep=" | ")
+    print(lesson.protocol, versions, *device(), sep=" | ")
     return lesson
+
+
+def device() -> list[str]:
+    """What torch computes on, if the notebook has imported it: a first picture must not wait."""
+    if not (torch := sys.modules.get("torch")):
+        return []
+    return ["GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"]
 
 
 def injected_names(namespace: Mapping[str, Any]) -> list[str]:

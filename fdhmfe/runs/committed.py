@@ -18,7 +18,7 @@ PROFILE, DATASET = "laptop", "cub200"
 # What tells the runs of a plan apart; all else follows from the profile and its tuning
 KEYS = (
     *("method", "variant", "bits", "seed", "protocol", "fold", "trainable"),
-    *("network", "objective", "coder", "hash_head", "pooling"),
+    *("network", "objective", "coder", "hash_head", "pooling", "backbone"),
 )
 SHOWN = 5  # rows that `told` names; the others it counts
 
@@ -42,13 +42,17 @@ class Birds(NamedTuple):
 def birds(name: str) -> Birds:
     """The committed rows of one of the PLANS: "main", "folds", "half", "ablation" or "grid".
 
-    Rows are taken as they are, whatever code made them: who edits a loss still sees them.
+    Rows are taken as they are, whatever code made them: who edits a loss still sees them. If some
+    are of half of the classes and some of all, only those are taken of which there are more.
     """
     wanted = plan.planned([name], PROFILE, DATASET)
     table, made = read(ledger.METRICS), read(ledger.RUNS)
-    made = made[made.dataset == DATASET]
-    found = {key(row): row["run_id"] for row in made.to_dict("records")}
     keys = [key(vars(load(PROFILE, dataset=DATASET, **run))) for run in wanted]
+    made = made[made.dataset == DATASET]
+    planned = [key(row) in keys for row in made.to_dict("records")]
+    made = made[pd.Series(planned, made.index, dtype=bool)]
+    made = made[made.query_classes == made.query_classes.mode().max()]
+    found = {key(row): row["run_id"] for row in made.to_dict("records")}
     own = [found[each] for each in keys if each in found]
     missing = [run for run, each in zip(wanted, keys, strict=True) if each not in found]
     table, made = (each[each.run_id.isin(own)].reset_index(drop=True) for each in (table, made))
@@ -59,7 +63,7 @@ def read(name: str) -> pd.DataFrame:
     """One of the committed tables; without its file, a table without rows."""
     path = shipped(f"results/{PROFILE}/tables/{name}")
     if not path.is_file():
-        return pd.DataFrame(columns=["run_id", "dataset"])
+        return pd.DataFrame(columns=["run_id", "dataset", "query_classes", *KEYS])
     return ledger.read(path)
 
 

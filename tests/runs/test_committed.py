@@ -69,3 +69,22 @@ def test_rows_that_lack_runs_are_named_with_their_lengths(folder):
 def test_runs_of_another_data_set_are_no_birds(folder):
     write(folder, plan.main(PROFILE, "leeds_butterfly"), "leeds_butterfly")
     assert birds("main").table.empty
+
+
+def test_runs_of_half_the_classes_and_runs_of_all_are_not_mixed(folder):
+    wanted = plan.planned(["main"], PROFILE, DATASET)[:5]
+    write(folder, wanted)
+    table = pd.read_csv(folder / "runs.csv").assign(query_classes=[100, 200, 100, 200, 100])
+    table.to_csv(folder / "runs.csv", index=False)
+    assert set(birds("main").made.query_classes) == {100}
+    table.assign(query_classes=[100, 200, 200, 200, 100]).to_csv(folder / "runs.csv", index=False)
+    assert birds("main").classes == "200 classes" and len(birds("main").made) == 3
+
+
+def test_runs_of_another_backbone_are_not_taken(folder):
+    write(folder, plan.planned(["main"], PROFILE, DATASET)[:2])
+    table = pd.read_csv(folder / "runs.csv")
+    table.assign(backbone=["resnet50", *table.backbone[1:]]).to_csv(
+        folder / "runs.csv", index=False
+    )
+    assert len(birds("main").made) == 1

@@ -1,0 +1,108 @@
+"""Time what people wait for before they see something: imports, and a notebook's first picture.
+
+    python benchmarks/start.py --out results/benchmarks/start.csv
+
+Each import is made in a process of its own, on one thread; the modules take turns, and times are
+medians over the rounds, after one that is not counted. `times_torch` is the row's CPU time over
+that of `import torch`. A first picture is timed from the start of the kernel until the notebook
+shows one: in a working folder that is new, where the data set must be drawn first, and again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from jupyter_client.manager import start_new_kernel
+from rows import ROOT, load_average, parser, write_rows
+
+MODULES = (
+    *("torch", "torchvision", "torch_geometric", "timm", "pandas", "seaborn", "sklearn"),
+    *("fdhmfe", "fdhmfe.__main__", "fdhmfe.metrics", "fdhmfe.data.door", "fdhmfe.lessons.lesson"),
+    *("fdhmfe.network", "fdhmfe.runs.results", "fdhmfe.runs.experiment", "fdhmfe.search"),
+)
+CLOCK = """
+import time
+wall, cpu = time.perf_counter(), time.process_time()
+import {module}
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
+PATIENCE = 600  # seconds to wait for a picture
+
+
+def imported(module):
+    """(wall, CPU) seconds that an import takes in a new process."""
+    command = [sys.executable, "-W", "ignore", "-c", CLOCK.format(module=module)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    return [float(word) for word in done.stdout.split()[-2:]]
+
+
+def first_picture(notebook):
+    """Seconds from the start of a kernel to the first picture of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    started = time.perf_counter()
+    manager, client = start_new_kernel()
+    try:
+        for cell in cells:
+            if cell["cell_type"] == "code" and shows_picture(client, "".join(cell["source"])):
+                return time.perf_counter() - started
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    raise RuntimeError(f"{notebook.name} shows no picture")
+
+
+def shows_picture(client, code):
+    """Run a cell until it shows a picture; whether it does. RuntimeError if it fails."""
+    asked = client.execute(code)
+    while True:
+        message = client.get_iopub_msg(timeout=PATIENCE)
+        if message["parent_header"].get("msg_id") != asked:
+            continue
+        kind, content = message["msg_type"], message["content"]
+        if kind == "error":
+            raise RuntimeError("\n".join(content["traceback"]))
+        if "image/png" in content.get("data", {}):
+            return True
+        if kind == "status" and content["execution_state"] == "idle":
+            return False
+
+
+def main():
+    made = parser(__doc__, "start")
+    made.add_argument("--rounds", type=int, default=5)
+    options = made.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for module in MODULES:
+        imported(module)  # now all files are in memory
+    taken = {module: [] for module in MODULES}
+    for _ in range(options.rounds):
+        for module in MODULES:
+            taken[module].append(imported(module))
+    rows = []
+    for module, times in taken.items():
+        wall, cpu = (median(column) for column in zip(*times, strict=True))
+        rows.append({"what": f"import {module}", "seconds": wall, "cpu_seconds": cpu})
+    (unit,) = (row["cpu_seconds"] for row in rows if row["what"] == "import torch")
+    for row in rows:
+        row["times_torch"] = row["cpu_seconds"] / unit
+    first = ROOT / "notebooks" / "00_start_here.ipynb"
+    again = []
+    for number in range(options.rounds):
+        with TemporaryDirectory() as folder:
+            os.environ["FDHMFE_HOME"] = folder
+            seconds = [first_picture(first), first_picture(first)]
+        again.append(seconds)
+        print(f"round {number + 1}: first picture after {seconds[0]:.1f} s, then {seconds[1]:.1f}")
+    for name, column in zip(("first time", "second time"), zip(*again, strict=True), strict=True):
+        rows.append({"what": f"first picture of {first.stem}, {name}", "seconds": median(column)})
+    write_rows(
+        options.out, [{**row, "rounds": options.rounds, "load": load_average()} for row in rows]
+    )
+
+
+if __name__ == "__main__":
+    main()
