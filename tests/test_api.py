@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,16 @@ import torch
 from conftest import ROOT, python_blocks, save_image, write_folder
 
 import fdhmfe
+
+SOURCES = ("fdhmfe", "tools", "benchmarks", "tests")
+IMPORT_ALL = """
+import importlib, pkgutil, warnings
+import fdhmfe
+warnings.filterwarnings("error", module="fdhmfe")
+for each in pkgutil.walk_packages(fdhmfe.__path__, "fdhmfe."):
+    importlib.import_module(each.name)
+print("imported")
+"""
 
 
 def example() -> str:
@@ -33,6 +44,17 @@ def run(script: str, folder: Path, site: Path = ROOT) -> str:
 def test_importing_the_package_imports_nothing_heavy(tmp_path):
     loaded = set(run("import sys, fdhmfe; print(*sys.modules)", tmp_path).split())
     assert loaded.isdisjoint({"torch", "numpy", "pandas", "matplotlib", "torchvision"})
+
+
+def test_no_file_of_ours_warns_when_it_is_compiled():
+    with warnings.catch_warnings(action="error"):
+        for path in (path for room in SOURCES for path in (ROOT / room).rglob("*.py")):
+            compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+
+def test_no_module_of_ours_warns_when_it_is_imported(tmp_path):
+    """Warnings of libraries about each other are not ours to mend."""
+    assert run(IMPORT_ALL, tmp_path).split()[-1] == "imported"
 
 
 def test_the_public_names_are_there():
