@@ -30,7 +30,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-# Settings that switch off each part of FDH-MFE: variants leave out one part, or all but one.
+# Settings that switch off each part of FDH-MFE: a variant leaves out one.
 OFF: Mapping[str, Mapping[str, Any]] = {
     "stages": dict(stages=1),
     "fusion": dict(fusion=False),
@@ -54,14 +54,6 @@ GRAPHS: Mapping[str, Mapping[str, Any]] = {  # other ways to build the graph
     "whole-graph": dict(nodes=1000),  # more than a stage has: every token is a node
 }
 OPEN: Mapping[str, Any] = dict(coder="mixture")  # for classes never seen
-PLAIN: Mapping[str, Any] = {k: v for off in OFF.values() for k, v in off.items()}
-NEEDS = {"fusion": ("stages",), "background": ("selection",)}  # a part that works only with others
-
-
-def only(part: str) -> dict[str, Any]:
-    """Settings that switch off all parts except this one and those that it needs."""
-    kept = {key for name in (part, *NEEDS.get(part, ())) for key in OFF[name]}
-    return {key: value for key, value in PLAIN.items() if key not in kept}
 
 
 def without(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -72,10 +64,7 @@ def without(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, An
 # The variants of each method that has some, beside "full"
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "fdh-mfe": {
-            **{"plain": PLAIN, **without(OFF), **GRAPHS},
-            **{f"only-{part}": only(part) for part in OFF},
-        },
+        "fdh-mfe": {**without(OFF), **GRAPHS},
         "fdh-mfe+": {"open": OPEN, **without(OFF), **without(ADDED)},
         "softmax": {"open": OPEN, **without({"arrangement": ADDED["arrangement"]})},
     }
