@@ -58,6 +58,15 @@ def test_the_judgement_holds_both_of_ours_against_their_best_rivals(readme):
     assert readme.judgement(cells[cells.method == "csq"]) == ["Nothing can be compared yet."]
 
 
+def test_what_is_said_of_unseen_classes_names_the_best_codes_and_the_best_of_ours(readme):
+    names = ["cosine", "fdh-mfe", "fdh-mfe+, open", "softmax, open", "unquantised"]
+    found = pd.DataFrame({"method": names, "unseen@unseen": [0.77, 0.48, 0.62, 0.63, 0.9]})
+    (said,) = readme.unseen(found)
+    assert "not hashed have 77.0 (`cosine`)" in said
+    assert "best codes: `softmax, open` 63.0, `fdh-mfe+, open` 62.0." in said
+    assert readme.unseen(found[1:]) == []
+
+
 def test_what_a_part_is_worth_has_its_interval_or_says_that_there_is_none(readme):
     lost = pd.DataFrame({"method": "fdh-mfe", "variant": ["no-graph", "no-stages"], "bits": 12})
     lost = lost.assign(cost=[-0.0001, 0.021], low=[-0.012, np.nan], high=[0.014, np.nan])

@@ -40,8 +40,8 @@ without it, there is one seed."""
 
 WORTH = """A part is worth the points of mAP that are lost without it, with the 95 % interval over
 pairs of runs that share a seed. It earns its place where the interval lies above 0."""
-SAME_CODES = """The codes of each run are scored three ways. A row is dominated if another is at
-least as good on seen and on unseen classes."""
+SAME_CODES = """The codes of each run are scored three ways. A row is dominated if the codes
+of another are at least as good at `seen@seen` and at `unseen@unseen`."""
 LATER = "The tables are being made anew."
 
 
@@ -65,12 +65,28 @@ def all_tables() -> str:
     parts = ["## The main table", *main_table(main)]
     if len(folds.table):
         common = folds._replace(table=tables.in_all_folds(folds.table))
-        found = tables.pivot_open(tables.seen_unseen(common.table))
-        parts += ["## Classes seen and never seen", SAME_CODES, *shown("folds", common, found)]
+        found = tables.seen_unseen(common.table)
+        parts += ["## Classes seen and never seen", *unseen(found), SAME_CODES]
+        parts += shown("folds", common, tables.pivot_open(found))
     lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
     if len(lost):
         parts += ["## What each part is worth", WORTH, *shown("ablation", ablation, worth(lost))]
     return marked(*parts)
+
+
+def unseen(found: pd.DataFrame) -> list[str]:
+    """What `seen_unseen` found about classes never seen: the best codes, and features unhashed."""
+    scores = found.set_index("method")[tables.UNSEEN] * 100
+    codes = scores[~scores.index.isin(tables.FLOATS)].sort_values(ascending=False)
+    if "cosine" not in scores or codes.empty:
+        return []
+    ours = codes[codes.index.map(tables.group_of) == "ours"].head(1)
+    named = dict.fromkeys([codes.index[0], *ours.index])
+    best = ", ".join(f"`{name}` {codes[name]:.1f}" for name in named)
+    return [
+        f"**On classes never seen, features that are not hashed have {scores['cosine']:.1f} "
+        f"(`cosine`). The best codes: {best}.**"
+    ]
 
 
 def marked(*parts: str) -> str:
