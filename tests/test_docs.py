@@ -159,13 +159,13 @@ def test_the_documented_service_refuses_codes_of_another_model(place):
 def test_a_method_in_the_working_folder_is_found_by_the_command(root, monkeypatch):
     """Unlike `python -m`, a command's script does not look there by itself."""
     (file,) = python_blocks("own_method")
-    (root / "dummy_method.py").write_text(file, encoding="utf-8")
+    (root / "brightest.py").write_text(file, encoding="utf-8")
     settings = small_run(root)
     given = ("profile", "dataset", "data_dir", "results_dir", "image_size", "grid", "width", "keep")
     options = [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in given]
     script = "import sys; from fdhmfe.__main__ import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", script, "train", "--method=dummy_method:METHOD", *options],
+        [sys.executable, "-P", "-c", script, "train", "--method=brightest:METHOD", *options],
         **dict(cwd=root, capture_output=True, text=True, check=False),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )

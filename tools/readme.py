@@ -5,9 +5,7 @@ toy set, which is trained first if it is not there (some minutes).
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pages
@@ -30,24 +28,36 @@ FIGURE = Path("docs/figures/neighbours.png")
 START, END = "<!-- written by make readme -->", "<!-- end of what make readme writes -->"
 
 
-FAIR = """Each method has the same trained tail of the backbone, the same views and schedule, and
-a head that was chosen for it on validation. `fdh-mfe` is what the abstract names, `fdh-mfe+` has
-additions of ours. A *control* is a simple thing that could explain a gain: `softmax` is a plain
-classifier, `class-id` the class that it predicts, spelt as a code, `pooled-mlp` FDH-MFE without
-tokens and graph; `cosine` and `unquantised` rank without codes. ± is half the range over seeds;
-without it, there is one seed."""
+FAIR = """All methods train the same last layers of one pretrained network, on the same views of
+the images, for equally long; each has the head that did best on images which are not scored.
+`fdh-mfe` is what the abstract names, `fdh-mfe+` has additions of ours. *Controls* are simple
+things that could explain a gain: `softmax` is a plain classifier, `class-id` a code that only says
+which class it predicts, `pooled-mlp` FDH-MFE without tokens and graph. `cosine` ranks by the
+classifier's features, `unquantised` by FDH-MFE's output before it is cut to bits: what a code
+loses."""
 
 
-WORTH = """A part is worth the points of mAP that are lost without it, with the 95 % interval over
-pairs of runs that share a seed. It earns its place where the interval lies above 0."""
-SAME_CODES = """The codes of each run are scored three ways. A row is dominated if the codes
-of another are at least as good at `seen@seen` and at `unseen@unseen`."""
+WORTH = """In each cell, the points of mAP that are lost without a part, with the 95 % interval
+over pairs of runs that share a seed: above 0, the part helps. `no-stages` uses one stage in place
+of three, `no-graph` no messages, `no-maxmin` random proxies, `no-background` and `no-triplet` lack
+that loss; `no-arrangement` and `no-readout` lack what FDH-MFE+ adds."""
+SAME_CODES = """The codes of each run are scored three ways. ± is the standard deviation over
+folds. A row is dominated if the codes of another are at least as good at `seen@seen` and at
+`unseen@unseen`."""
 LATER = "The tables are being made anew."
 
 
 def section() -> str:
     """What README has between the marks: the judgement, and the table that it rests on."""
-    return marked(*main_table(rows("main")))
+    folds = rows("folds")
+    return marked(
+        *main_table(rows("main")), *(unseen(seen_unseen(folds)) if len(folds.table) else [])
+    )
+
+
+def seen_unseen(folds: Birds) -> pd.DataFrame:
+    """The scores on seen and unseen classes, over the folds that all rows have."""
+    return tables.seen_unseen(tables.in_all_folds(folds.table))
 
 
 def main_table(main: Birds) -> list[str]:
@@ -65,7 +75,7 @@ def all_tables() -> str:
     parts = ["## The main table", *main_table(main)]
     if len(folds.table):
         common = folds._replace(table=tables.in_all_folds(folds.table))
-        found = tables.seen_unseen(common.table)
+        found = seen_unseen(folds)
         parts += ["## Classes seen and never seen", *unseen(found), SAME_CODES]
         parts += shown("folds", common, tables.pivot_open(found))
     lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
@@ -145,44 +155,59 @@ def cost(own: pd.DataFrame, planned: plan.Runs) -> str:
 
 
 def judgement(cells: pd.DataFrame) -> list[str]:
-    """What the main table says about both of ours: a sentence, each comparison, and the rule.
+    """What the main table says about both of ours: in words, the comparisons, and the rule.
 
     Without a comparison, that there is none.
     """
     groups = cells.method.map(tables.group_of)
     baselines = cells.method[groups == "baselines"].unique()
     controls = cells.method[(groups == "controls") & ~cells.method.isin(tables.FLOATS)].unique()
-    told = {}
+    found = []
     for method, whom, rivals in (
         ("fdh-mfe", f"the best of {len(baselines)} baselines", baselines),
         ("fdh-mfe", "the best control", controls),
+        ("fdh-mfe+", f"the best of {len(baselines)} baselines", baselines),
         ("fdh-mfe+", "the best control", controls),
     ):
         gains = tables.gain_over_best(cells, method, rivals).dropna(subset=["gain"])
-        told |= {(f"{method} minus {whom}", row.bits): verdict(row) for row in gains.itertuples()}
-    if not told:
+        found.append(gains.assign(whom=whom))
+    gains = pd.concat(found, ignore_index=True)
+    if gains.empty:
         return ["Nothing can be compared yet."]
-    wide = pd.Series(told).unstack(sort=False).rename(columns="{} bits".format)
-    words = Counter(each.partition(", ")[2].rstrip(")") for each in told.values())
-    says = ", ".join(f"{words[word]} {word}" for word in VERDICTS if words[word])
-    return [
-        f"**FDH-MFE against its best rivals, {len(told)} comparisons: {says}.**",
-        "The comparisons, in points of mAP. Ahead or behind is who differs by more than the range "
-        "(max - min) over seeds of either method.",
-        markdown(wide.rename_axis("comparison")),
-    ]
+    gains["verdict"] = gains.apply(verdict, axis=1)
+    points = (100 * gains.gain).map("{:+.1f}".format)
+    gains["text"] = points + " (" + gains.rival + ", " + gains.verdict + ")"
+    gains["comparison"] = gains.method + " minus " + gains.whom
+    wide = gains.pivot(index="comparison", columns="bits", values="text")
+    wide = wide.loc[gains.comparison.unique()].rename(columns="{} bits".format)
+    return [in_words(gains), COMPARED, markdown(wide)]
+
+
+COMPARED = """Differences in points of mAP, taken before rounding. A method is ahead or behind if
+the difference is larger than the range (max - min) over seeds of both methods. That is a rule of
+thumb; with one seed nothing is decided."""
+
+
+def in_words(gains: pd.DataFrame) -> str:
+    """The decided comparisons in a sentence each, and how many are not decided."""
+    said = []
+    for (method, whom, word), rows in gains.groupby(["method", "whom", "verdict"], sort=False):
+        if word in VERDICTS[:2]:
+            which = f"of {whom}" if word == VERDICTS[0] else whom
+            said.append(f"`{method}` is {word} {which} at {' and '.join(map(str, rows.bits))} bits")
+    undecided = (~gains.verdict.isin(VERDICTS[:2])).sum()
+    said.append(f"{undecided} of {len(gains)} comparisons are not decided")
+    return f"**On birds, {'; '.join(said)}.**"
 
 
 VERDICTS = ("ahead", "behind", "not clear", "too few seeds")
 
 
-def verdict(row: Any) -> str:
-    """One row of what `gain_over_best` found, in words."""
+def verdict(row: pd.Series) -> str:
+    """Which of VERDICTS a row of what `gain_over_best` found deserves."""
     if np.isnan(row.spread):
-        said = VERDICTS[3]
-    else:
-        said = VERDICTS[int(row.gain < 0)] if abs(row.gain) > row.spread else VERDICTS[2]
-    return f"{100 * row.gain:+.1f} ({row.rival}, {said})"
+        return VERDICTS[3]
+    return VERDICTS[int(row.gain < 0)] if abs(row.gain) > row.spread else VERDICTS[2]
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -16,9 +16,9 @@ from fdhmfe.runs.sweep import sweep
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_file_is_a_method(root: Path, monkeypatch: pytest.MonkeyPatch, jobs: int):
-    (root / "dummy_method.py").write_text(FILE, encoding="utf-8")
+    (root / "brightest.py").write_text(FILE, encoding="utf-8")
     monkeypatch.syspath_prepend(root)
-    names = ["dummy_method:METHOD", "orthohash"]
+    names = ["brightest:METHOD", "orthohash"]
     configs = [small_run(root, method=name, bits=bits) for name in names for bits in (12, 16)]
     table = pd.concat([read_metrics(folder) for folder in sweep(configs, jobs=jobs)])
     cells = tables.map_cells(table)
