@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +78,12 @@ def test_commands_have_the_options_that_a_page_gives_them(page, capsys):
 
 
 def run(code: str, folder: Path, *arguments: str) -> subprocess.Popen:
-    """A script in a folder, started there. The kit's own folders lie in it, too."""
+    """A script in a folder, started there."""
     (folder / "script.py").write_text(code, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "script.py", *arguments],
         **dict(cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True),
-        env=os.environ | {"PYTHONPATH": str(ROOT), "FDHMFE_HOME": str(folder)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
 
@@ -94,7 +95,7 @@ def printed(code: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(folder_run: Path, tmp_path_factory) -> Path:
+def place(folder_run: Path, tmp_path_factory) -> Iterator[Path]:
     """A folder with a run where pages have it, a picture or two, and codes of an album."""
     folder = tmp_path_factory.mktemp("reader")
     made = folder / "RUN"
@@ -106,8 +107,10 @@ def place(folder_run: Path, tmp_path_factory) -> Path:
         save_image(folder / f"{name}.jpg", i)
     for i in range(30):
         save_image(folder / "album" / f"{i}.jpg", i, i % 3)
-    assert main(["encode", str(made), str(folder / "album"), str(folder / "codes")]) == 0
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDHMFE_HOME", str(folder_run.parents[3]))  # its cache
+        assert main(["encode", str(made), str(folder / "album"), str(folder / "codes")]) == 0
+        yield folder
 
 
 @pytest.mark.slow
