@@ -90,7 +90,7 @@ handout: env ## Pack the notebooks for a class, without solutions: results/hando
 times: env ## Write how long notebooks take to read into them and into docs/teaching.md
 	"$(RUN)" tools/times.py
 
-readme: env ## Write the figures and the table of README.md anew from results
+readme: env ## Write the figure of README.md, its tables and those of docs/results.md anew
 	"$(RUN)" tools/readme.py
 
 env: $(READY) ## Set up the environment and say which one is used

@@ -30,7 +30,7 @@ wall, cpu = time.perf_counter(), time.process_time()
 import {module}
 print(time.perf_counter() - wall, time.process_time() - cpu)
 """
-PATIENCE = 600  # seconds to wait for a picture
+PATIENCE = 600  # seconds that a kernel may be silent
 
 
 def imported(module):

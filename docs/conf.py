@@ -1,4 +1,4 @@
-"""Sphinx settings of the rendered notebooks (make site). Nothing in them asks another server."""
+"""Sphinx settings of the site (make site). Nothing in its pages asks another server."""
 
 from docutils import nodes
 from docutils.utils.math import MathError

@@ -39,8 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale may lack the ✓ that is printed
-    if str(Path.cwd()) not in sys.path:  # a method of one's own: only `python -m` looks there
-        sys.path.append(str(Path.cwd()))
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words else ""
     if name in ("", "-h", "--help"):
@@ -53,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fdhmfe: there is no command {name!r}{suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
     try:
+        if any(":" in word for word in words):  # module:NAME, which only `python -m` finds here
+            sys.path.append(str(Path.cwd()))
         chosen, program = COMMANDS[name], f"fdhmfe {name}"
         return tyro.cli(chosen, args=words, prog=program, config=(FlagCreatePairsOff,)) or 0
     except (ValueError, OSError, FloatingPointError) as error:

@@ -1,5 +1,6 @@
 """What a researcher imports: quick to import, and enough for a training of one's own."""
 
+import json
 import os
 import re
 import subprocess
@@ -44,6 +45,17 @@ def run(script: str, folder: Path, site: Path = ROOT) -> str:
 def test_importing_the_package_imports_nothing_heavy(tmp_path):
     loaded = set(run("import sys, fdhmfe; print(*sys.modules)", tmp_path).split())
     assert loaded.isdisjoint({"torch", "numpy", "pandas", "matplotlib", "torchvision"})
+
+
+def test_the_first_picture_of_the_course_waits_for_no_torch(tmp_path):
+    cells = json.loads((ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8"))
+    first = next(
+        "".join(c["source"]) for c in cells["cells"] if "lesson.begin" in "".join(c["source"])
+    )
+    imports = "\n".join(line for line in first.splitlines() if " import " in line)
+    assert "fdhmfe" in imports
+    loaded = set(run(f"import sys\n{imports}\nprint(*sys.modules)", tmp_path).split())
+    assert loaded.isdisjoint({"torch", "torchvision", "torch_geometric", "seaborn", "sklearn"})
 
 
 def test_no_file_of_ours_warns_when_it_is_compiled():

@@ -4,11 +4,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,8 @@ import fdhmfe
 from fdhmfe.__main__ import COMMANDS, main
 from fdhmfe.runs.results import read_map
 
-PAGES = [path for path in ROOT.glob("*.md") if path.name != "LICENSE.md"]
-PAGES += [*ROOT.glob("docs/*.md"), ROOT / "data" / "README.md", ROOT / "notebooks" / "glossary.md"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "notebooks" / "glossary.md"]
+PAGES += [ROOT / "data" / "README.md", ROOT / "results" / "paper" / "README.md"]
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -67,7 +69,17 @@ def commands(page: Path) -> list[list[str]]:
     return [words[1:] for words in split if words and words[0] == "fdhmfe"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+WITH_COMMANDS = [page for page in PAGES if commands(page)]
+
+
+def test_commands_are_found_in_the_pages_that_are_full_of_them():
+    names = {page.name for page in WITH_COMMANDS}
+    assert names >= {
+        f"{name}.md" for name in ("running", "own_images", "photographs", "own_method")
+    }
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_have_the_options_that_a_page_gives_them(page, capsys):
     for name, *words in [each for each in commands(page) if each != ["--help"]]:
         assert name in COMMANDS
@@ -77,32 +89,35 @@ def test_commands_have_the_options_that_a_page_gives_them(page, capsys):
         assert {word for word in words if word.startswith("--")} <= known
 
 
-def run(code: str, folder: Path, *arguments: str) -> subprocess.Popen:
-    """A script in a folder, started there."""
+@contextmanager
+def started(code: str, folder: Path, *arguments: str) -> Iterator[subprocess.Popen]:
+    """A script in a folder, started there; killed at the end of the block, if it still runs."""
     (folder / "script.py").write_text(code, encoding="utf-8")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "script.py", *arguments],
         **dict(cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def printed(code: str, folder: Path) -> str:
-    process = run(code, folder)
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return out
+    with started(code, folder) as process:
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        return out
 
 
 @pytest.fixture(scope="module")
 def place(folder_run: Path, tmp_path_factory) -> Iterator[Path]:
     """A folder with a run where pages have it, a picture or two, and codes of an album."""
     folder = tmp_path_factory.mktemp("reader")
-    made = folder / "RUN"
-    made.symlink_to(folder_run)
-    quick = folder / "results" / "quick" / "runs" / "RUN_ID"
-    quick.parent.mkdir(parents=True)
-    quick.symlink_to(folder_run)
+    made = shutil.copytree(folder_run, folder / "RUN")
+    shutil.copytree(folder_run, folder / "results" / "quick" / "runs" / "RUN_ID")
     for i, name in enumerate("ab"):
         save_image(folder / f"{name}.jpg", i)
     for i in range(30):
@@ -115,11 +130,11 @@ def place(folder_run: Path, tmp_path_factory) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["running", "own_images", "share_model"])
-def test_the_python_code_of_a_page_runs(page, place):
+def test_the_python_code_of_a_page_runs(page, place, folder_run):
     for code in python_blocks(page):
         shown = printed(code, place)
         if page == "running":
-            assert float(shown) == pytest.approx(read_map((place / "RUN").resolve()))
+            assert float(shown) == pytest.approx(read_map(folder_run))
     made = {"own_images": "index/index.json", "share_model": "copy/model.safetensors"}
     assert page not in made or (place / made[page]).is_file()
 
@@ -134,9 +149,9 @@ def asked(address: str, photo: bytes) -> list[dict]:
 def test_the_documented_service_answers_a_photograph(place):
     service = python_blocks("search_service")[0]
     model = place / "RUN"
-    process = run(service, place, str(model), "codes", "0")
-    try:
-        address = next(line for line in process.stdout if line.startswith("http")).strip()
+    with started(service, place, str(model), "codes", "0") as process:
+        address = next((line for line in process.stdout if line.startswith("http")), "").strip()
+        assert address, process.stderr.read()
         photo = (place / "album" / "0.jpg").read_bytes()
         found = asked(address, photo)
         assert len(found) == 10 and found[0] == {"name": "0.jpg", "distance": 0}
@@ -146,17 +161,15 @@ def test_the_documented_service_answers_a_photograph(place):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             asked(address, b"no picture")
         assert asked(address, photo) == found, "it goes on"
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.slow
 def test_the_documented_service_refuses_codes_of_another_model(place):
     service = python_blocks("search_service")[0]
-    process = run(service, place, str(ROOT / "fdhmfe" / "encoding" / "toy"), "codes", "0")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and "codes was not encoded by" in errors
+    toy = str(ROOT / "fdhmfe" / "encoding" / "toy")
+    with started(service, place, toy, "codes", "0") as process:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 1 and "codes was not encoded by" in errors
 
 
 def test_a_method_in_the_working_folder_is_found_by_the_command(root, monkeypatch):

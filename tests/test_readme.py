@@ -46,29 +46,35 @@ def test_the_judgement_holds_both_of_ours_against_their_best_rivals(readme):
     means = [0.8, 0.7, 0.75, 0.895, 0.85, 0.9, 0.99]  # cosine has no codes: it is no rival
     cells = pd.DataFrame({"method": names, "bits": 12, "mean": means})
     cells = cells.assign(min=cells["mean"] - 0.01, max=cells["mean"] + 0.01, seeds=2)
-    sentence, _, table = readme.judgement(cells)
-    assert sentence == (
-        "**On birds, `fdh-mfe` is ahead of the best of 2 baselines at 12 bits; `fdh-mfe` is behind "
-        "the best control at 12 bits; `fdh-mfe+` is ahead of the best of 2 baselines at 12 bits; "
-        "1 of 4 comparisons are not decided.**"
-    )
+    said, rule, table = readme.judgement(cells)
+    assert said.splitlines() == [
+        "- **`fdh-mfe`: ahead of the best baseline at 12 bits; "
+        "behind the best control at 12 bits.**",
+        "- **`fdh-mfe+`: ahead of the best baseline at 12 bits; "
+        "not clear against the best control at 12 bits.**",
+    ]
+    assert rule.endswith("2 baselines are in the table.")
     assert re.findall(r"(?m)^\| (fdh.*?) +\| (.*?) +\|$", table) == [
-        ("fdh-mfe minus the best of 2 baselines", "+5.0 (dpsh, ahead)"),
+        ("fdh-mfe minus the best baseline", "+5.0 (dpsh, ahead)"),
         ("fdh-mfe minus the best control", "-10.0 (pooled-mlp, behind)"),
-        ("fdh-mfe+ minus the best of 2 baselines", "+14.5 (dpsh, ahead)"),
+        ("fdh-mfe+ minus the best baseline", "+14.5 (dpsh, ahead)"),
         ("fdh-mfe+ minus the best control", "-0.5 (pooled-mlp, not clear)"),
     ]
-    assert "4 of 4 comparisons are not decided.**" in readme.judgement(cells.assign(seeds=1))[0]
+    one_seed = readme.judgement(cells.assign(seeds=1))[0]
+    assert "`fdh-mfe`: too few seeds against the best baseline at 12 bits" in one_seed
     assert readme.judgement(cells[cells.method == "csq"]) == ["Nothing can be compared yet."]
 
 
 def test_what_is_said_of_unseen_classes_names_the_best_codes_and_the_best_of_ours(readme):
     names = ["cosine", "fdh-mfe", "fdh-mfe+, open", "softmax, open", "unquantised"]
     found = pd.DataFrame({"method": names, "unseen@unseen": [0.77, 0.48, 0.62, 0.63, 0.9]})
-    (said,) = readme.unseen(found)
-    assert "not hashed have 77.0 (`cosine`)" in said
-    assert "best codes: `softmax, open` 63.0, `fdh-mfe+, open` 62.0." in said
-    assert readme.unseen(found[1:]) == []
+    (said,) = readme.unseen(found.assign(folds=2))
+    assert "not hashed have 77.0 (`cosine`)" in said and "mean over 2 folds" in said
+    best = "the best codes 63.0 (`softmax, open`)"
+    assert f"{best}, the best of ours 62.0 (`fdh-mfe+, open`)**" in said
+    (said,) = readme.unseen(found[:3].assign(folds=2))
+    assert "the best codes 62.0 (`fdh-mfe+, open`)**" in said
+    assert readme.unseen(found[1:].assign(folds=2)) == readme.unseen(pd.DataFrame()) == []
 
 
 def test_what_a_part_is_worth_has_its_interval_or_says_that_there_is_none(readme):
@@ -76,8 +82,8 @@ def test_what_a_part_is_worth_has_its_interval_or_says_that_there_is_none(readme
     lost = lost.assign(cost=[-0.0001, 0.021], low=[-0.012, np.nan], high=[0.014, np.nan])
     shown = readme.worth(lost.assign(seeds=[3, 1]))
     assert shown["12 bits"].to_dict() == {
-        "fdh-mfe, no-graph": "+0.0 [-1.2, +1.4]",
-        "fdh-mfe, no-stages": "+2.1 (one seed)",
+        "fdh-mfe, no-graph": "+0.0 [-1.2, +1.4], 3 pairs",
+        "fdh-mfe, no-stages": "+2.1 (one pair)",
     }
 
 

@@ -1,4 +1,4 @@
-"""Build a site from executed notebooks: python tools/build_site.py --help.
+"""Build a site of executed notebooks, all pages and a reference: python tools/build_site.py --help.
 
 It reads results/<profile>/notebooks as `make reproduce` left them, and writes
 results/<profile>/site, to be opened from disk or served. The site holds pictures of the data set.

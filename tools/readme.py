@@ -5,6 +5,7 @@ toy set, which is trained first if it is not there (some minutes).
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -40,24 +41,36 @@ loses."""
 WORTH = """In each cell, the points of mAP that are lost without a part, with the 95 % interval
 over pairs of runs that share a seed: above 0, the part helps. `no-stages` uses one stage in place
 of three, `no-graph` no messages, `no-maxmin` random proxies, `no-background` and `no-triplet` lack
-that loss; `no-arrangement` and `no-readout` lack what FDH-MFE+ adds."""
+that loss; `no-arrangement` and `no-readout` lack what FDH-MFE+ adds. `deep-graph` has three rounds
+of messages, `whole-graph` all places of the maps as nodes: there, it is what is lost by that."""
 SAME_CODES = """The codes of each run are scored three ways. ± is the standard deviation over
 folds. A row is dominated if the codes of another are at least as good at `seen@seen` and at
 `unseen@unseen`."""
 LATER = "The tables are being made anew."
+COMPARED = """Differences in points of mAP, taken before rounding. A method is ahead or behind if
+the difference is larger than the larger of the two ranges (max - min) over seeds, which is twice
+the ±. That is a rule of thumb; with one seed nothing is decided."""
+DECIDED = ("ahead", "behind")
 
 
 def section() -> str:
-    """What README has between the marks: the judgement, and the table that it rests on."""
-    folds = rows("folds")
-    return marked(
-        *main_table(rows("main")), *(unseen(seen_unseen(folds)) if len(folds.table) else [])
-    )
+    """What README has between the marks: the main table, what it says, and of unseen classes."""
+    return marked(*main_table(rows("main")), *unseen(seen_unseen(rows("folds"))))
 
 
-def seen_unseen(folds: Birds) -> pd.DataFrame:
-    """The scores on seen and unseen classes, over the folds that all rows have."""
-    return tables.seen_unseen(tables.in_all_folds(folds.table))
+def all_tables() -> str:
+    """What docs/results.md has between the marks: every table of birds as far as it is made."""
+    main, folds, ablation = (rows(name) for name in ("main", "folds", "ablation"))
+    parts = ["## The main table", *main_table(main)]
+    found = seen_unseen(folds)
+    if len(found):
+        parts += ["## Classes seen and never seen", *unseen(found), SAME_CODES]
+        common = folds._replace(table=tables.in_all_folds(folds.table))
+        parts += shown("folds", common, tables.pivot_open(found))
+    lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
+    if len(lost):
+        parts += ["## What each part is worth", WORTH, *shown("ablation", ablation, worth(lost))]
+    return marked(*parts)
 
 
 def main_table(main: Birds) -> list[str]:
@@ -69,33 +82,28 @@ def main_table(main: Birds) -> list[str]:
     return [said, FAIR, *shown("main", main, tables.pivot_cells(cells)), *compared]
 
 
-def all_tables() -> str:
-    """What docs/results.md has between the marks: every table of birds as far as it is made."""
-    main, folds, ablation = (rows(name) for name in ("main", "folds", "ablation"))
-    parts = ["## The main table", *main_table(main)]
-    if len(folds.table):
-        common = folds._replace(table=tables.in_all_folds(folds.table))
-        found = seen_unseen(folds)
-        parts += ["## Classes seen and never seen", *unseen(found), SAME_CODES]
-        parts += shown("folds", common, tables.pivot_open(found))
-    lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
-    if len(lost):
-        parts += ["## What each part is worth", WORTH, *shown("ablation", ablation, worth(lost))]
-    return marked(*parts)
+def seen_unseen(folds: Birds) -> pd.DataFrame:
+    """The scores on seen and unseen classes, over the folds that all rows have; or no rows."""
+    if folds.table.empty:
+        return pd.DataFrame()
+    return tables.seen_unseen(tables.in_all_folds(folds.table))
 
 
 def unseen(found: pd.DataFrame) -> list[str]:
     """What `seen_unseen` found about classes never seen: the best codes, and features unhashed."""
-    scores = found.set_index("method")[tables.UNSEEN] * 100
+    scores = (
+        found.set_index("method")[tables.UNSEEN] * 100 if len(found) else pd.Series(dtype=float)
+    )
     codes = scores[~scores.index.isin(tables.FLOATS)].sort_values(ascending=False)
     if "cosine" not in scores or codes.empty:
         return []
-    ours = codes[codes.index.map(tables.group_of) == "ours"].head(1)
-    named = dict.fromkeys([codes.index[0], *ours.index])
-    best = ", ".join(f"`{name}` {codes[name]:.1f}" for name in named)
+    ours = codes[codes.index.map(tables.group_of) == "ours"]
+    said = f"the best codes {codes.iloc[0]:.1f} (`{codes.index[0]}`)"
+    if len(ours) and ours.index[0] != codes.index[0]:
+        said += f", the best of ours {ours.iloc[0]:.1f} (`{ours.index[0]}`)"
     return [
-        f"**On classes never seen, features that are not hashed have {scores['cosine']:.1f} "
-        f"(`cosine`). The best codes: {best}.**"
+        f"**Among classes never seen, features that are not hashed have {scores['cosine']:.1f} "
+        f"(`cosine`), {said}**: mAP (%) at {plan.LONG} bits, mean over {found.folds.max()} folds."
     ]
 
 
@@ -132,8 +140,8 @@ def worth(lost: pd.DataFrame) -> pd.DataFrame:
     """Points of mAP lost without each part, as text: a row per variant, a column per length."""
     points = (100 * lost[["cost", "low", "high"]]).round(1) + 0.0  # no "-0.0"
     told = points.cost.map("{:+.1f}".format)
-    interval = points.low.map(" [{:+.1f}".format) + points.high.map(", {:+.1f}]".format)
-    told += interval.where(lost.seeds > 1, " (one seed)")
+    interval = points.low.map(" [{:+.1f}".format) + points.high.map(", {:+.1f}], ".format)
+    told += (interval + lost.seeds.map("{} pairs".format)).where(lost.seeds > 1, " (one pair)")
     shown = lost.assign(text=told, row=lost.method + ", " + lost.variant)
     wide = shown.pivot(index="row", columns="bits", values="text").loc[shown.row.unique()]
     return wide.rename(columns=lambda bits: f"{bits} bits").rename_axis(
@@ -155,22 +163,21 @@ def cost(own: pd.DataFrame, planned: plan.Runs) -> str:
 
 
 def judgement(cells: pd.DataFrame) -> list[str]:
-    """What the main table says about both of ours: in words, the comparisons, and the rule.
+    """What the main table says about both of ours: in words, the rule, and each comparison.
 
     Without a comparison, that there is none.
     """
     groups = cells.method.map(tables.group_of)
-    baselines = cells.method[groups == "baselines"].unique()
-    controls = cells.method[(groups == "controls") & ~cells.method.isin(tables.FLOATS)].unique()
-    found = []
-    for method, whom, rivals in (
-        ("fdh-mfe", f"the best of {len(baselines)} baselines", baselines),
-        ("fdh-mfe", "the best control", controls),
-        ("fdh-mfe+", f"the best of {len(baselines)} baselines", baselines),
-        ("fdh-mfe+", "the best control", controls),
-    ):
-        gains = tables.gain_over_best(cells, method, rivals).dropna(subset=["gain"])
-        found.append(gains.assign(whom=whom))
+    rivals = {
+        "the best baseline": cells.method[groups == "baselines"].unique(),
+        "the best control": cells.method[
+            (groups == "controls") & ~cells.method.isin(tables.FLOATS)
+        ],
+    }
+    found = [
+        tables.gain_over_best(cells, method, names).dropna(subset=["gain"]).assign(whom=whom)
+        for method, (whom, names) in product(("fdh-mfe", "fdh-mfe+"), rivals.items())
+    ]
     gains = pd.concat(found, ignore_index=True)
     if gains.empty:
         return ["Nothing can be compared yet."]
@@ -180,34 +187,30 @@ def judgement(cells: pd.DataFrame) -> list[str]:
     gains["comparison"] = gains.method + " minus " + gains.whom
     wide = gains.pivot(index="comparison", columns="bits", values="text")
     wide = wide.loc[gains.comparison.unique()].rename(columns="{} bits".format)
-    return [in_words(gains), COMPARED, markdown(wide)]
-
-
-COMPARED = """Differences in points of mAP, taken before rounding. A method is ahead or behind if
-the difference is larger than the range (max - min) over seeds of both methods. That is a rule of
-thumb; with one seed nothing is decided."""
-
-
-def in_words(gains: pd.DataFrame) -> str:
-    """The decided comparisons in a sentence each, and how many are not decided."""
-    said = []
-    for (method, whom, word), rows in gains.groupby(["method", "whom", "verdict"], sort=False):
-        if word in VERDICTS[:2]:
-            which = f"of {whom}" if word == VERDICTS[0] else whom
-            said.append(f"`{method}` is {word} {which} at {' and '.join(map(str, rows.bits))} bits")
-    undecided = (~gains.verdict.isin(VERDICTS[:2])).sum()
-    said.append(f"{undecided} of {len(gains)} comparisons are not decided")
-    return f"**On birds, {'; '.join(said)}.**"
-
-
-VERDICTS = ("ahead", "behind", "not clear", "too few seeds")
+    there = len(rivals["the best baseline"])
+    return [in_words(gains), f"{COMPARED} {there} baselines are in the table.", markdown(wide)]
 
 
 def verdict(row: pd.Series) -> str:
-    """Which of VERDICTS a row of what `gain_over_best` found deserves."""
+    """Whether a row of what `gain_over_best` found is ahead, behind, or neither."""
     if np.isnan(row.spread):
-        return VERDICTS[3]
-    return VERDICTS[int(row.gain < 0)] if abs(row.gain) > row.spread else VERDICTS[2]
+        return "too few seeds"
+    if abs(row.gain) <= row.spread:
+        return "not clear"
+    return "ahead" if row.gain > 0 else "behind"
+
+
+def in_words(gains: pd.DataFrame) -> str:
+    """A line for each of ours: where it is ahead, where behind, and where that is not clear."""
+    lines = []
+    for method, own in gains.groupby("method", sort=False):
+        said = [
+            f"{word} {'of ' if word == 'ahead' else 'against ' if word not in DECIDED else ''}"
+            f"{whom} at {' and '.join(map(str, those.bits))} bits"
+            for (whom, word), those in own.groupby(["whom", "verdict"], sort=False)
+        ]
+        lines.append(f"- **`{method}`: {'; '.join(said)}.**")
+    return "\n".join(lines)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -75,15 +75,16 @@ def runs_alike(folder: Path) -> pd.DataFrame:
     (made,) = ledger.run_list([folder]).to_dict("records")
     aside = {*PLACES, *FINE_TUNING, *OTHER}
     same = [name for name in read_settings(folder) if name not in aside]
-    same.append("query_classes")  # not the folds of half of the data set
     if made["backbone"] != "embedded":  # that one is trained anew for other held-out classes
         same.append("backbone_id")
     if made["dataset"] == "folder":  # two folders have the same name
         same.append("dataset_hash")
-    if not {*same, *OTHER} <= {*runs.columns}:  # no tables, or those of another version
+    needed = {*same, *OTHER, "query_classes"}
+    if not needed <= {*runs.columns} & {*made}:  # no tables, or those of another version
         return own
     for name in same:
         runs = runs[runs[name].astype(str) == str(made[name])]
+    runs = runs[ledger.class_counts(runs) == ledger.class_counts(pd.DataFrame([made])).iloc[0]]
     held_out = (runs.protocol != made["protocol"]) | (runs.fold != made["fold"])
     runs = runs[held_out | (runs.dataset_hash == made["dataset_hash"])]
     others = headline(tables[ledger.METRICS])

@@ -36,14 +36,14 @@ class Birds(NamedTuple):
     @property
     def classes(self) -> str:
         """How many of the published classes the images are of."""
-        return of_published(DATASET, self.made.query_classes.max())
+        return of_published(DATASET, ledger.class_counts(self.made).max())
 
 
 def birds(name: str) -> Birds:
     """The committed rows of one of the PLANS: "main", "folds", "half", "ablation" or "grid".
 
-    Rows are taken as they are, whatever code made them: who edits a loss still sees them. If some
-    are of half of the classes and some of all, only those are taken of which there are more.
+    Rows are taken as they are, whatever code made them: who edits a loss still sees them. If runs
+    are of different images, only those are taken of which there are most.
     """
     wanted = plan.planned([name], PROFILE, DATASET)
     table, made = read(ledger.METRICS), read(ledger.RUNS)
@@ -51,7 +51,7 @@ def birds(name: str) -> Birds:
     made = made[made.dataset == DATASET]
     planned = [key(row) in keys for row in made.to_dict("records")]
     made = made[pd.Series(planned, made.index, dtype=bool)]
-    made = made[made.query_classes == made.query_classes.mode().max()]
+    made = of_one_kind(made)
     found = {key(row): row["run_id"] for row in made.to_dict("records")}
     own = [found[each] for each in keys if each in found]
     missing = [run for run, each in zip(wanted, keys, strict=True) if each not in found]
@@ -59,11 +59,20 @@ def birds(name: str) -> Birds:
     return Birds(table, made, told(name, missing, len(wanted)))
 
 
+def of_one_kind(made: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose images are the most frequent: as many classes, and in each split the same."""
+    counts = ledger.class_counts(made)
+    made = made[counts == counts.mode().max()]
+    split = made.protocol + made.fold.astype(str)
+    usual = made.dataset_hash.groupby(split).transform(lambda hashes: hashes.mode().max())
+    return made[made.dataset_hash == usual]
+
+
 def read(name: str) -> pd.DataFrame:
     """One of the committed tables; without its file, a table without rows."""
     path = shipped(f"results/{PROFILE}/tables/{name}")
     if not path.is_file():
-        return pd.DataFrame(columns=["run_id", "dataset", "query_classes", *KEYS])
+        return pd.DataFrame(columns=["run_id", "dataset", "dataset_hash", "query_classes", *KEYS])
     return ledger.read(path)
 
 

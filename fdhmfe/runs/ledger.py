@@ -40,6 +40,12 @@ def run_list(folders: Iterable[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def class_counts(runs: pd.DataFrame) -> pd.Series:
+    """Of how many classes each run's images are: protocol half has queries of every second one."""
+    asked = runs.query_classes.astype(int)
+    return asked.where(runs.protocol != "half", 2 * asked)
+
+
 def record(output_dir: Path, folders: Sequence[Path]) -> None:
     """Write the rows of finished runs into the tables of `output_dir`, in place of their old ones.
 

@@ -264,8 +264,9 @@ def test_the_card_says_what_the_runs_wrote(root):
 
     runs = [made(seed=seed) for seed in range(3)]
     folds = [made(protocol="folds", fold=fold) for fold in (0, 1)]
+    halved = made(protocol="half")
     strangers = [made(seed=3, keep=1), made(protocol="folds", fold=2)]
-    ledger.record(runs[0].parents[1], [*runs, *folds, *strangers])
+    ledger.record(runs[0].parents[1], [*runs, *folds, halved, *strangers])
     path = runs[0].parents[1] / "tables" / ledger.RUNS
     table = pd.read_csv(path)
     table.loc[table.fold == 2, "query_classes"] = 20  # as if of more classes than the others
@@ -286,6 +287,7 @@ def test_the_card_says_what_the_runs_wrote(root):
     mean, sd = np.mean(values), np.std(values, ddof=1)
     unseen = cells("unseen@unseen", f"{mean:.1f}", f"{sd:.1f}", "standard deviation of 2 folds")
     assert re.search(unseen, text)
+    assert f"{100 * read_map(halved, 'half'):.1f}" in text
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -26,7 +26,8 @@ def write(folder: Path, wanted: plan.Runs, dataset: str = DATASET) -> None:
         config = load(PROFILE, dataset=dataset, **run)
         settings = {name: getattr(config, name) for name in KEYS}
         made.append({"run_id": f"{dataset}{place}", "dataset": dataset, **settings})
-        made[-1] |= {"query_classes": 100, "source_hash": "0123"}
+        made[-1] |= {"query_classes": 50 if config.protocol == "half" else 100}
+        made[-1] |= {"source_hash": "0123", "dataset_hash": f"{config.protocol}{config.fold}"}
         row = {"run_id": f"{dataset}{place}", **settings, "method": config.composition.name}
         row |= {"metric": "mAP", "ties": "expected", "database_codes": "network"}
         scores.append({**row, "dataset": dataset, "value": place / 1000})
@@ -79,6 +80,13 @@ def test_runs_of_half_the_classes_and_runs_of_all_are_not_mixed(folder):
     assert set(birds("main").made.query_classes) == {100}
     table.assign(query_classes=[100, 200, 200, 200, 100]).to_csv(folder / "runs.csv", index=False)
     assert birds("main").classes == "200 classes" and len(birds("main").made) == 3
+
+
+def test_runs_of_other_photographs_of_as_many_classes_are_not_mixed(folder):
+    write(folder, plan.planned(["main"], PROFILE, DATASET)[:3])
+    table = pd.read_csv(folder / "runs.csv").assign(dataset_hash=["a", "b", "a"])
+    table.to_csv(folder / "runs.csv", index=False)
+    assert set(birds("main").made.dataset_hash) == {"a"}
 
 
 def test_runs_of_another_backbone_are_not_taken(folder):
