@@ -167,18 +167,12 @@ def judgement(cells: pd.DataFrame) -> list[str]:
 
     Without a comparison, that there is none.
     """
-    groups = cells.method.map(tables.group_of)
-    rivals = {
-        "the best baseline": cells.method[groups == "baselines"].unique(),
-        "the best control": cells.method[
-            (groups == "controls") & ~cells.method.isin(tables.FLOATS)
-        ],
-    }
+    groups = ("baselines", "controls")
     found = [
-        tables.gain_over_best(cells, method, names).dropna(subset=["gain"]).assign(whom=whom)
-        for method, (whom, names) in product(("fdh-mfe", "fdh-mfe+"), rivals.items())
+        tables.gain_over_best(cells, method, group).assign(whom=f"the best {group[:-1]}")
+        for method, group in product(("fdh-mfe", "fdh-mfe+"), groups)
     ]
-    gains = pd.concat(found, ignore_index=True)
+    gains = pd.concat(found, ignore_index=True).dropna(subset=["gain"])
     if gains.empty:
         return ["Nothing can be compared yet."]
     gains["verdict"] = gains.apply(verdict, axis=1)
@@ -187,7 +181,7 @@ def judgement(cells: pd.DataFrame) -> list[str]:
     gains["comparison"] = gains.method + " minus " + gains.whom
     wide = gains.pivot(index="comparison", columns="bits", values="text")
     wide = wide.loc[gains.comparison.unique()].rename(columns="{} bits".format)
-    there = len(rivals["the best baseline"])
+    there = sum(tables.group_of(name) == "baselines" for name in cells.method.unique())
     return [in_words(gains), f"{COMPARED} {there} baselines are in the table.", markdown(wide)]
 
 

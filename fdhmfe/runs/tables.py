@@ -1,6 +1,5 @@
 """Tables of what runs have written. No number comes from anywhere else."""
 
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -85,16 +84,14 @@ def percent(mean: pd.Series, spread: pd.Series) -> pd.Series:
     return text + (100 * spread).map(" ± {:.1f}".format).where(spread.notna(), "")
 
 
-def gain_over_best(
-    cells: pd.DataFrame, method: str, rivals: Collection[str] | None = None
-) -> pd.DataFrame:
-    """A method against the best of its rivals at each code length; None: against the baselines.
+def gain_over_best(cells: pd.DataFrame, method: str, group: str = "baselines") -> pd.DataFrame:
+    """A method against the best codes of one of GROUPS at each code length.
 
     spread: max - min over the seeds; of the two methods, the larger one. A gain is `clear` if it is
     larger than the spread; with one seed there is no spread, and no gain is.
     """
-    if rivals is None:
-        rivals = [name for name in cells.method if group_of(name) == "baselines"]
+    codes = cells.method[~cells.method.isin(FLOATS)]
+    rivals = [name for name in codes if group_of(name) == group]
     spread = (cells["max"] - cells["min"]).where(cells.seeds > 1)
     cells = cells.assign(spread=spread).set_index("bits")
     cells = cells.sort_values("mean", ascending=False, kind="stable")

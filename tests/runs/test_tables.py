@@ -119,12 +119,18 @@ def test_a_gain_is_clear_only_beyond_the_spread_and_only_baselines_compete(table
     assert not one_seed.clear.any() and one_seed.spread.isna().all()
 
 
-def test_a_gain_over_named_rivals(table):
+def test_a_gain_over_the_best_control_that_has_codes(table):
+    short = table[table.bits == 12]
+    cosine = beside(short, "softmax", "full", "cosine", 0.99)
+    cells = tables.map_cells(pd.concat([short, cosine]))
+    (row,) = tables.gain_over_best(cells, "fdh-mfe+", "controls").to_dict("records")
+    assert (row["method"], row["rival"], row["clear"]) == ("fdh-mfe+", "class-id", False)
+    assert (row["gain"], row["spread"]) == pytest.approx((0.94 - 0.98, 0.02))
     (row,) = tables.gain_over_best(
-        tables.map_cells(table[table.bits == 12]), "fdh-mfe+", ["softmax"]
+        cells[cells.method != "class-id"], "fdh-mfe+", "controls"
     ).to_dict("records")
-    assert (row["method"], row["rival"], row["clear"]) == ("fdh-mfe+", "softmax", True)
-    assert (row["gain"], row["spread"]) == pytest.approx((0.94 - 0.905, 0.02))
+    assert (row["rival"], row["clear"]) == ("softmax", True)
+    assert row["gain"] == pytest.approx(0.94 - 0.905)
 
 
 def test_costs_are_paired_by_seed_with_an_interval_by_hand():
