@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from fdhmfe import config
 from fdhmfe.codes import nearest, pack
 from fdhmfe.config import profiles
+from fdhmfe.config.methods import METHODS
 from fdhmfe.encoding.trained import TrainedRun, open_run
 from fdhmfe.figures import frames
 from fdhmfe.runs import committed, experiment, ledger, plan, results, tables
@@ -130,7 +131,8 @@ def rows(name: str) -> Birds:
 def words(name: str, found: Birds) -> str:
     """The caption of a plan's table, with how many of its runs are in it and what they cost."""
     own = found.made[found.made.run_id.isin(found.table.run_id)]
-    untuned = [each for each in own.method.unique() if not profiles.tuning("laptop", "tail", each)]
+    learning = [each for each in own.method.unique() if METHODS[each].objective]
+    untuned = [each for each in learning if not profiles.tuning("laptop", "tail", each)]
     said = [tables.caption(found.table, own, found.classes)]
     said += [f"Not tuned: {', '.join(untuned)}"] if untuned else []
     return f"{'. '.join(said)}. {cost(own, plan.planned([name], 'laptop', 'cub200'))}"
