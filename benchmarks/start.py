@@ -84,11 +84,11 @@ def main():
             taken[module].append(imported(module))
     rows = []
     for module, times in taken.items():
-        wall, cpu = (median(column) for column in zip(*times, strict=True))
+        wall, cpu = (round(median(column), 3) for column in zip(*times, strict=True))
         rows.append({"what": f"import {module}", "seconds": wall, "cpu_seconds": cpu})
     (unit,) = (row["cpu_seconds"] for row in rows if row["what"] == "import torch")
     for row in rows:
-        row["times_torch"] = row["cpu_seconds"] / unit
+        row["times_torch"] = round(row["cpu_seconds"] / unit, 2)
     first = ROOT / "notebooks" / "00_start_here.ipynb"
     again = []
     for number in range(options.rounds):
@@ -98,7 +98,9 @@ def main():
         again.append(seconds)
         print(f"round {number + 1}: first picture after {seconds[0]:.1f} s, then {seconds[1]:.1f}")
     for name, column in zip(("first time", "second time"), zip(*again, strict=True), strict=True):
-        rows.append({"what": f"first picture of {first.stem}, {name}", "seconds": median(column)})
+        rows.append(
+            {"what": f"first picture of {first.stem}, {name}", "seconds": round(median(column), 1)}
+        )
     write_rows(
         options.out, [{**row, "rounds": options.rounds, "load": load_average()} for row in rows]
     )
