@@ -71,39 +71,44 @@ def shows_picture(client, code):
             return False
 
 
+def import_rows(rounds):
+    """A row for each module."""
+    for module in MODULES:
+        imported(module)  # now all files are in memory
+    taken = {module: [] for module in MODULES}
+    for _ in range(rounds):
+        for module in MODULES:
+            taken[module].append(imported(module))
+    table = []
+    for module, times in taken.items():
+        wall, cpu = (round(median(column), 3) for column in zip(*times, strict=True))
+        table.append({"what": f"import {module}", "seconds": wall, "cpu_seconds": cpu})
+    (unit,) = (row["cpu_seconds"] for row in table if row["what"] == "import torch")
+    return [{**row, "times_torch": round(row["cpu_seconds"] / unit, 2)} for row in table]
+
+
+def picture_rows(rounds):
+    """A row for the first time, and one for the second."""
+    notebook, taken = ROOT / "notebooks" / "00_start_here.ipynb", []
+    for number in range(rounds):
+        with TemporaryDirectory() as folder:
+            os.environ["FDHMFE_HOME"] = folder
+            taken.append([first_picture(notebook), first_picture(notebook)])
+        print(f"round {number + 1}: first picture after", *(f"{s:.1f} s" for s in taken[-1]))
+    return [
+        {"what": f"first picture of {notebook.stem}, {name}", "seconds": round(median(column), 1)}
+        for name, *column in zip(("first time", "second time"), *taken, strict=True)
+    ]
+
+
 def main():
     made = parser(__doc__, "start")
     made.add_argument("--rounds", type=int, default=5)
     options = made.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for module in MODULES:
-        imported(module)  # now all files are in memory
-    taken = {module: [] for module in MODULES}
-    for _ in range(options.rounds):
-        for module in MODULES:
-            taken[module].append(imported(module))
-    rows = []
-    for module, times in taken.items():
-        wall, cpu = (round(median(column), 3) for column in zip(*times, strict=True))
-        rows.append({"what": f"import {module}", "seconds": wall, "cpu_seconds": cpu})
-    (unit,) = (row["cpu_seconds"] for row in rows if row["what"] == "import torch")
-    for row in rows:
-        row["times_torch"] = round(row["cpu_seconds"] / unit, 2)
-    first = ROOT / "notebooks" / "00_start_here.ipynb"
-    again = []
-    for number in range(options.rounds):
-        with TemporaryDirectory() as folder:
-            os.environ["FDHMFE_HOME"] = folder
-            seconds = [first_picture(first), first_picture(first)]
-        again.append(seconds)
-        print(f"round {number + 1}: first picture after {seconds[0]:.1f} s, then {seconds[1]:.1f}")
-    for name, column in zip(("first time", "second time"), zip(*again, strict=True), strict=True):
-        rows.append(
-            {"what": f"first picture of {first.stem}, {name}", "seconds": round(median(column), 1)}
-        )
-    write_rows(
-        options.out, [{**row, "rounds": options.rounds, "load": load_average()} for row in rows]
-    )
+    table = import_rows(options.rounds) + picture_rows(options.rounds)
+    facts = {"rounds": options.rounds, "load": load_average()}
+    write_rows(options.out, [{**row, **facts} for row in table])
 
 
 if __name__ == "__main__":

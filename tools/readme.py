@@ -51,23 +51,22 @@ LATER = "The tables are being made anew."
 COMPARED = """Differences in points of mAP, taken before rounding. A method is ahead or behind if
 the difference is larger than the larger of the two ranges (max - min) over seeds, which is twice
 the ±. That is a rule of thumb; with one seed nothing is decided."""
-DECIDED = ("ahead", "behind")
+DECIDED = {"ahead": "ahead of", "behind": "behind"}
 
 
 def section() -> str:
     """What README has between the marks: the main table, what it says, and of unseen classes."""
-    return marked(*main_table(rows("main")), *unseen(seen_unseen(rows("folds"))))
+    return marked(*main_table(rows("main")), *unseen(seen_unseen(common_folds())))
 
 
 def all_tables() -> str:
     """What docs/results.md has between the marks: every table of birds as far as it is made."""
-    main, folds, ablation = (rows(name) for name in ("main", "folds", "ablation"))
+    main, folds, ablation = rows("main"), common_folds(), rows("ablation")
     parts = ["## The main table", *main_table(main)]
     found = seen_unseen(folds)
     if len(found):
         parts += ["## Classes seen and never seen", *unseen(found), SAME_CODES]
-        common = folds._replace(table=tables.in_all_folds(folds.table))
-        parts += shown("folds", common, tables.pivot_open(found))
+        parts += shown("folds", folds, tables.pivot_open(found))
     lost = tables.paired_costs(ablation.table) if len(ablation.table) else pd.DataFrame()
     if len(lost):
         parts += ["## What each part is worth", WORTH, *shown("ablation", ablation, worth(lost))]
@@ -83,11 +82,15 @@ def main_table(main: Birds) -> list[str]:
     return [said, FAIR, *shown("main", main, tables.pivot_cells(cells)), *compared]
 
 
+def common_folds() -> Birds:
+    """The rows of the plan `folds`, of those folds that all methods have; or no rows."""
+    found = rows("folds")
+    return found._replace(table=tables.in_all_folds(found.table)) if len(found.table) else found
+
+
 def seen_unseen(folds: Birds) -> pd.DataFrame:
-    """The scores on seen and unseen classes, over the folds that all rows have; or no rows."""
-    if folds.table.empty:
-        return pd.DataFrame()
-    return tables.seen_unseen(tables.in_all_folds(folds.table))
+    """The scores on seen and unseen classes; or no rows."""
+    return tables.seen_unseen(folds.table) if len(folds.table) else pd.DataFrame()
 
 
 def unseen(found: pd.DataFrame) -> list[str]:
@@ -201,8 +204,8 @@ def in_words(gains: pd.DataFrame) -> str:
     lines = []
     for method, own in gains.groupby("method", sort=False):
         said = [
-            f"{word} {'of ' if word == 'ahead' else 'against ' if word not in DECIDED else ''}"
-            f"{whom} at {' and '.join(map(str, those.bits))} bits"
+            f"{DECIDED.get(word, f'{word} against')} {whom} "
+            f"at {' and '.join(map(str, those.bits))} bits"
             for (whom, word), those in own.groupby(["whom", "verdict"], sort=False)
         ]
         lines.append(f"- **`{method}`: {'; '.join(said)}.**")

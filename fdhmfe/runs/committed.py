@@ -49,10 +49,9 @@ def birds(name: str) -> Birds:
     table, made = read(ledger.METRICS), read(ledger.RUNS)
     keys = [key(vars(load(PROFILE, dataset=DATASET, **run))) for run in wanted]
     made = made[made.dataset == DATASET]
-    planned = [key(row) in keys for row in made.to_dict("records")]
-    made = made[pd.Series(planned, made.index, dtype=bool)]
-    made = of_one_kind(made)
-    found = {key(row): row["run_id"] for row in made.to_dict("records")}
+    made = made.assign(key=[key(row) for row in made.to_dict("records")])
+    made = of_one_kind(made[made.key.isin(keys)])
+    found = dict(zip(made.pop("key"), made.run_id, strict=True))
     own = [found[each] for each in keys if each in found]
     missing = [run for run, each in zip(wanted, keys, strict=True) if each not in found]
     table, made = (each[each.run_id.isin(own)].reset_index(drop=True) for each in (table, made))

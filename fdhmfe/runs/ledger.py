@@ -41,7 +41,7 @@ def run_list(folders: Iterable[Path]) -> pd.DataFrame:
 
 
 def class_counts(runs: pd.DataFrame) -> pd.Series:
-    """Of how many classes each run's images are: protocol half has queries of every second one."""
+    """Of how many classes each run's images are: in protocol half, queries are of half of them."""
     asked = runs.query_classes.astype(int)
     return asked.where(runs.protocol != "half", 2 * asked)
 

@@ -74,8 +74,18 @@ def test_one_code_is_scored_on_classes_seen_and_unseen(results):
     table = pd.read_csv(results / "tables" / "folds-toy.csv")
     assert {"fdh-mfe", "fdh-mfe+, open", "softmax, open", "cosine"} <= set(table.method)
     assert table[["seen@seen", "unseen@unseen", "unseen@all"]].notna().all().all()
-    gains = pd.read_csv(results / "tables" / "gain-toy.csv")
-    assert set(gains.rival[gains.method == "fdh-mfe+"]) <= {"softmax", "class-id"}
+
+
+def test_ours_is_held_against_the_best_control_at_every_length(results):
+    gains = pd.read_csv(results / "tables" / "gain-toy.csv").set_index(["method", "bits"])
+    cells = pd.read_csv(results / "tables" / "map-toy.csv")
+    controls = cells[cells.method.isin(["softmax", "class-id", "pooled-mlp"])]
+    assert {"softmax", "class-id"} <= set(controls.method)
+    for bits in BITS:
+        best = controls[controls.bits == bits].set_index("method")["mean"]
+        rival, score = gains.loc[("fdh-mfe+", bits), ["rival", "its mAP"]]
+        assert rival == best.idxmax()
+        assert score == pytest.approx(best.max())
 
 
 def test_every_notebook_is_kept_executed(results):
